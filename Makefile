@@ -1,0 +1,58 @@
+# `make help` lists the commands. Codes that the scripts end with are kept in their messages; make itself ends with 2.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+
+STACK ?= cluster
+# Values reach the commands through the environment, never as text of the recipe.
+export STACK NODE SPEC ENGINE DRILL WORKLOAD REPORT DATA ARGS
+
+ENV := source ./env.sh
+SETUP := bash toolchain/setup.sh
+
+.PHONY: help setup images plan up down status cli drill verify test test-full bench lint
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "Stacks: standalone, replication, sentinel, cluster (the default), and every own configs/STACK.yaml"
+
+setup: ## Install what is missing: packages, Python, Docker engine, images, Pulumi
+	@$(SETUP)
+
+images: ## Build node images: ENGINE=redis-8.0, valkey-9.1, ... or all (default)
+	@bash toolchain/steps/images.sh $(if $(REBUILD),--rebuild) $${ENGINE:-all}
+
+plan: ## What a spec would create, without touching Docker: SPEC=configs/x.yaml or STACK=
+	@bash toolchain/steps/python.sh >&2; $(ENV); scripts/plan.py "$${SPEC:-configs/$$STACK.yaml}" $$ARGS
+
+up: ## Set up, then pulumi up: STACK=
+	@$(SETUP) none; $(ENV); scripts/up.py --stack "$$STACK" $$ARGS
+
+down: ## pulumi destroy; data volumes are kept unless DATA=delete: STACK=
+	@bash toolchain/steps/engine.sh; $(ENV); scripts/down.py --stack "$$STACK" --data "$${DATA:-keep}" $$ARGS
+
+status: ## Roles, lag, memory, health of every node: STACK=
+	@$(ENV); scripts/status.py --stack "$$STACK" $$ARGS
+
+cli: ## The engine's own client with the right credentials: STACK= [NODE=]
+	@$(ENV); scripts/cli.py --stack "$$STACK" $${NODE:+--node "$$NODE"} $$ARGS
+
+drill: ## Break the running stack and see what holds: DRILL= STACK= [WORKLOAD=] [REPORT=]
+	@$(SETUP) redis-8.0 client; $(ENV); scripts/drill.py run "$${DRILL:?name a drill: make drill DRILL=... STACK=...}" \
+		--stack "$$STACK" $${WORKLOAD:+--workload "$$WORKLOAD"} --report "$${REPORT:-reports/$$STACK-$$DRILL}" $$ARGS
+
+verify: ## Check the running stack against what is declared: STACK=
+	@$(ENV); scripts/verify.py --stack "$$STACK" $$ARGS
+
+test: ## Every tier once on the default engine
+	@$(SETUP) redis-8.0 client; $(ENV); scripts/test.py $$ARGS
+
+test-full: ## All engines, repetitions, kill-at-random, soak
+	@$(SETUP) all; $(ENV); scripts/test.py --full $$ARGS
+
+bench: ## Times side by side with plain docker and redis-cli
+	@$(SETUP) redis-8.0 client; $(ENV); bench/run.py $$ARGS
+
+lint: ## Style, types, import directions
+	@bash toolchain/steps/python.sh >&2; $(ENV); ruff check .; ruff format --check .; mypy; lint-imports

@@ -1,0 +1,31 @@
+# Shared by the scripts of a node. No password ever becomes an argument: clients read it from their environment.
+DATA=/data
+
+say() { printf '%s start.sh[%s]: %s\n' "$(date -u +%H:%M:%S)" "$NODE" "$*"; }
+die() { say "$*" >&2; exit 78; }
+
+server_binary() { command -v redis-server || command -v valkey-server || die "the image has neither redis-server nor valkey-server"; }
+
+client_binary() { command -v redis-cli || command -v valkey-cli || die "the image has neither redis-cli nor valkey-cli"; }
+
+# ask USER HOST PORT COMMAND…: one command, answer on standard output, empty when nobody answers within a second.
+ask() {
+    user=$1 host=$2 port=$3
+    shift 3
+    password=$(cat "$config/$user.password")
+    REDISCLI_AUTH=$password VALKEYCLI_AUTH=$password timeout 2 "$client" --no-auth-warning --user "$user" -h "$host" -p "$port" -t 1 "$@" 2>/dev/null |
+        tr -d '\r'
+}
+me() { ask admin 127.0.0.1 "$PORT" "$@"; }
+
+# field NAME: the value of "NAME:value" in an INFO text on standard input.
+field() {
+    while IFS=: read -r name value; do
+        [ "$name" = "$1" ] && printf '%s\n' "$value" && return 0
+    done
+    return 1
+}
+
+seconds() { read -r up _ < /proc/uptime && printf '%s\n' "${up%.*}"; }
+
+client=$(client_binary)

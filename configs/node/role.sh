@@ -1,0 +1,107 @@
+# Which role a data node starts with. The server owns its role (nodes.conf, replicaof); declared parameters come last and win.
+
+# Lines of the last run that tell the role; empty for a primary.
+kept_role() { grep -E '^(replicaof|slaveof) ' "$DATA/server.conf"; }
+
+was_primary() {
+    if [ "$TOPOLOGY" = cluster ]; then
+        # "<id> <address> myself,master - 0 0 <epoch> connected 0-5460": slots begin at the ninth word.
+        grep 'myself,master' "$DATA/nodes.conf" 2>/dev/null | while read -r _ _ _ _ _ _ _ _ slots; do
+            [ -z "$slots" ] || echo yes
+        done | grep -q yes
+    else
+        [ -e "$DATA/server.conf" ] && [ -z "$(kept_role)" ]
+    fi
+}
+
+# The address of another node that is the primary now, as the others see it; empty when there is none.
+primary_elsewhere() {
+    if [ "$TOPOLOGY" = sentinel ]; then
+        majority_of_sentinels
+    elif [ "$TOPOLOGY" = replication ]; then
+        for peer in $PEERS; do
+            [ "$(ask admin "$peer" "$PORT" ROLE | head -n 1)" = master ] && echo "$peer" && return
+        done
+    fi
+}
+
+# The primary that more than half of the sentinels name, unless it is this node.
+majority_of_sentinels() {
+    answers=$(for sentinel in $SENTINELS; do ask admin "$sentinel" "$SENTINEL_PORT" SENTINEL get-master-addr-by-name "$SERVICE" | head -n 1; done)
+    for candidate in $(printf '%s\n' "$answers" | sort -u); do
+        votes=$(printf '%s\n' "$answers" | grep -cxF "$candidate")
+        [ $((votes * 2)) -gt "$(set -- $SENTINELS; echo $#)" ] && [ "$candidate" != "$ADDRESS" ] && echo "$candidate"
+    done
+}
+
+# In a cluster: true when a peer no longer counts this node as the owner of slots.
+slots_taken_over() {
+    id=$(grep myself "$DATA/nodes.conf" | cut -d ' ' -f 1)
+    for peer in $PEERS; do
+        line=$(ask admin "$peer" "$PORT" CLUSTER NODES | grep "^$id ") || continue
+        [ -z "$(printf '%s\n' "$line" | cut -d ' ' -f 9-)" ] && return 0
+    done
+    return 1
+}
+
+# True when one of this shard's other nodes has run longer than we wait: it still holds what it had in memory.
+survivor_in_shard() {
+    for peer in $SHARD_PEERS; do
+        uptime=$(ask admin "$peer" "$PORT" INFO server | field uptime_in_seconds)
+        [ "${uptime:-0}" -gt "$1" ] && echo "$peer" && return 0
+    done
+    return 1
+}
+
+# Without AOF a primary comes back without its last writes and would empty its replicas (or without any: none of them).
+# So it waits until somebody took over; when nobody can because all were down, it starts after the time a failover takes.
+wait_for_failover() {
+    say "was primary and has no append-only file: waiting for the failover before starting"
+    began=$(seconds)
+    while :; do
+        waited=$(($(seconds) - began))
+        if [ "$TOPOLOGY" = cluster ]; then
+            slots_taken_over && say "another node took over after $waited s" && return
+        else
+            new=$(primary_elsewhere)
+            [ -n "$new" ] && say "$new took over after $waited s" && return
+        fi
+        if [ "$waited" -ge "$FAILOVER_BOUND_SECONDS" ]; then
+            survivor=$(survivor_in_shard "$waited") || break
+            [ -e "$DATA/start-anyway" ] && rm -f "$DATA/start-anyway" && break
+            [ $((waited % 10)) -eq 0 ] &&
+                say "no failover after $waited s, and $survivor still holds data: promote it (scripts/switchover.py --takeover), or create $DATA/start-anyway to give that data up"
+        fi
+        sleep 0.5
+    done
+    say "nobody took over within $waited s and nobody holds newer data: starting from what is on disk"
+}
+
+settle_role() {
+    [ "$RESTART" = after-failover ] && was_primary && wait_for_failover
+    role=
+    if [ "$TOPOLOGY" != cluster ]; then
+        if [ ! -e "$DATA/server.conf" ]; then
+            # A blank node must not serve as an empty primary and empty its replicas: it waits to be told.
+            role="replicaof 127.0.0.1 1"
+        else
+            role=$(kept_role)
+            if [ -z "$role" ]; then
+                new=$(primary_elsewhere)
+                [ -n "$new" ] && role="replicaof $new $PORT" && say "$new is primary now: starting as its replica"
+            fi
+        fi
+    fi
+    {
+        [ -z "$role" ] || printf '%s\n' "$role"
+        printf 'include %s/declared.conf\n' "$config"
+    } > "$DATA/server.conf.new" && mv "$DATA/server.conf.new" "$DATA/server.conf" || die "cannot write $DATA/server.conf: is the disk full?"
+}
+
+# What this volume belongs to, for the next stack that finds it (see topologies/adoption.py).
+write_identity() {
+    version=$("$(server_binary)" --version)
+    version=${version#*v=}
+    printf 'stack=%s\ntopology=%s\nnode=%s\nshards=%s\nengine=%s\nversion=%s\n' \
+        "$STACK" "$TOPOLOGY" "$NODE" "$SHARDS" "$ENGINE" "${version%% *}" > "$DATA/identity.new" && mv "$DATA/identity.new" "$DATA/identity"
+}

@@ -1,0 +1,20 @@
+# A sentinel owns its file; what it has learnt is kept, what is declared comes after it and wins.
+
+write_sentinel_conf() {
+    old=$DATA/sentinel.conf
+    new=$DATA/sentinel.conf.new
+    monitor=$(grep "^sentinel monitor $SERVICE " "$old" 2>/dev/null)
+    {
+        grep '^sentinel myid ' "$old" 2>/dev/null
+        cat "$config/declared.conf"
+        if [ -n "$monitor" ]; then
+            # shellcheck disable=SC2086 # split into words on purpose
+            set -- $monitor
+            printf 'sentinel monitor %s %s %s %s\n' "$SERVICE" "$4" "$5" "$QUORUM"
+            cat "$config/service.conf"
+            grep -E '^sentinel (config-epoch|leader-epoch|known-replica|known-slave|known-sentinel) ' "$old"
+        fi
+        grep '^sentinel current-epoch ' "$old" 2>/dev/null
+    } > "$new"
+    mv "$new" "$old" || die "cannot write $old: is the disk full?"
+}

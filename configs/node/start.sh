@@ -1,0 +1,43 @@
+#!/bin/sh
+# Start one server: settle its role, run it as a child, hand over before it stops.
+# usage: start.sh NODE_DIRECTORY (holds node.env, declared.conf, users.acl, *.password; read-only)
+set -u
+config=$1
+scripts=${0%/*}
+. "$config/node.env"
+. "$scripts/common.sh"
+
+[ -w "$DATA" ] || die "the data volume $DATA is not writable for user $(id -u); the image must own $DATA as the user that runs the server"
+umask 077
+
+if [ "$KIND" = sentinel ]; then
+    . "$scripts/sentinel.sh"
+    write_sentinel_conf
+    set -- "$(server_binary)" "$DATA/sentinel.conf" --sentinel
+else
+    . "$scripts/role.sh"
+    . "$scripts/handover.sh"
+    settle_role
+    write_identity
+    set -- "$(server_binary)" "$DATA/server.conf"
+fi
+
+stopping=
+on_stop() {
+    [ -z "$stopping" ] || return 0
+    stopping=yes
+    [ "$KIND" = sentinel ] || hand_over
+    kill -TERM "$server" 2>/dev/null
+}
+trap on_stop TERM INT
+
+"$@" &
+server=$!
+# `wait` returns early when the trap ran, so wait again until the server itself is gone.
+while :; do
+    wait "$server"
+    status=$?
+    kill -0 "$server" 2>/dev/null || break
+done
+[ -n "$stopping" ] && say "stopped with status $status"
+exit "$status"

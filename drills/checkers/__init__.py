@@ -1,0 +1,1 @@
+"""Checkers: pure functions over a history. Each file answers one question; none touches Docker or Redis."""

@@ -1,0 +1,257 @@
+"""From a history to answers: every check, the figures, the objectives, and what the report draws, per repetition.
+
+Pure: the same history and setup give the same answers, so a saved drill can be examined again.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from drills.bounds import FaultKind
+from drills.checkers.base import SECOND, Check, Fold, Quality, Verdict, worst
+from drills.checkers.ledger import Ledger
+from drills.checkers.lost import LostWrites
+from drills.checkers.one_primary import OnePrimary
+from drills.checkers.phantom import phantom_values
+from drills.checkers.redundancy import Redundancy
+from drills.checkers.roles_kept import RolesKept
+from drills.checkers.split_brain import SplitBrain
+from drills.checkers.stale import StaleReads
+from drills.checkers.views import ViewsAgree
+from drills.checkers.window import MAIN, ShardWindow, Windows
+from drills.objectives import Measured, Objectives, Outcome, Policy, evaluate
+from drills.records import Client, Damage, Fault, Lane, Operation, Phase, Record, Role, Shed, Start
+from drills.statistics import Cell, Series
+
+BUDGETED = frozenset({"lost", "split-brain"})
+"""Checks whose false answer is not a failure by itself: an objective says how much is allowed."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a drill is judged by. `nodes` hold data; `observers` have a view of the stack (sentinels included)."""
+
+    kind: FaultKind
+    shards: tuple[int, ...]
+    nodes: tuple[str, ...]
+    observers: tuple[str, ...]
+    objectives: Objectives
+    policy: Policy
+    roles_kept: bool = False
+
+
+class Drawing:
+    """What the report draws: a series per shard and side, and the marks. Times in seconds from the fault.
+
+    A second pass, only after a loss, finds out when the lost writes were acknowledged.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._begin: int | None = None
+        self._sides: dict[int, str] = {}
+        self._lanes: dict[int, tuple[int, str]] = {}
+        self._series: dict[tuple[int, str], Series] = {}
+        self._marks: list[Fault | Role | Phase] = []
+        self._injected: int | None = None
+
+    def see(self, record: Record) -> None:
+        if isinstance(record, Operation):
+            if record.kind == "write":
+                self._write(record)
+        elif isinstance(record, Shed):
+            self._shed(record)
+        elif isinstance(record, Client):
+            self._sides[record.client] = record.side
+        elif isinstance(record, Lane):
+            self._lanes[record.lane] = (record.shard or 0, self._sides.get(record.client, MAIN))
+        elif isinstance(record, Fault | Role | Phase):
+            self._marks.append(record)
+            if isinstance(record, Fault) and record.stage == "inject" and self._injected is None:
+                self._injected = record.at
+
+    def wants_review(self) -> bool:
+        return self._ledger.tally.lost > 0
+
+    def review(self, record: Record) -> None:
+        if isinstance(record, Operation) and record.kind == "write" and record.outcome == "ok":
+            if self._ledger.is_lost(record.lane, record.value):
+                self._cell(record.lane, record.start - record.late).lost += 1
+
+    def _cell(self, lane: int, planned: int) -> Cell:
+        place = self._lanes.get(lane, (0, MAIN))
+        series = self._series.get(place)
+        if series is None:
+            if self._begin is None:
+                self._begin = planned
+            series = self._series[place] = Series(self._begin)
+        return series.at(planned)
+
+    def _write(self, op: Operation) -> None:
+        cell = self._cell(op.lane, op.start - op.late)
+        if op.outcome == "ok":
+            cell.ok += 1
+            cell.latency.add(op.latency)
+        elif op.outcome == "fail":
+            cell.fail += 1
+        else:
+            cell.info += 1
+
+    def _shed(self, shed: Shed) -> None:
+        step = (shed.end - shed.start) / max(shed.writes, 1)
+        for number in range(shed.writes):
+            self._cell(shed.lane, int(shed.start + number * step)).fail += 1
+
+    @property
+    def zero(self) -> int:
+        """The moment of the fault, or of the first write where there was none."""
+        return self._injected if self._injected is not None else self._begin or 0
+
+    def data(self) -> dict[str, Any]:
+        """Plain data for the journal."""
+        zero = self.zero
+        width = max((series.width for series in self._series.values()), default=0)
+        lanes = []
+        for (shard, side), series in sorted(self._series.items(), key=lambda item: (item[0][0], item[0][1] != MAIN)):
+            series.widen(width)
+            cells = series.data()
+            lanes.append({"shard": shard, "side": side, **cells, "start": (series.start - zero) / SECOND})
+        return {"lanes": lanes, "marks": [_mark(mark, zero) for mark in sorted(self._marks, key=lambda mark: mark.at)]}
+
+
+def _mark(mark: Fault | Role | Phase, zero: int) -> dict[str, Any]:
+    at = round((mark.at - zero) / SECOND, 4)
+    if isinstance(mark, Fault):
+        until = round((mark.until - zero) / SECOND, 4)
+        return {"what": "fault", "at": at, "until": until, "fault": mark.fault, "stage": mark.stage, "text": mark.text,
+                "targets": list(mark.targets), "shards": list(mark.shards)}  # fmt: skip
+    if isinstance(mark, Role):
+        return {"what": "role", "at": at, "node": mark.node, "shard": mark.shard, "role": mark.role, "by": mark.seen_by}
+    return {"what": "phase", "at": at, "name": mark.name}
+
+
+@dataclass(frozen=True)
+class Repetition:
+    """Everything found out about one repetition. `zero` is the moment of the fault, from which the drawing counts."""
+
+    number: int
+    verdict: Verdict
+    checks: tuple[Check, ...]
+    outcomes: tuple[Outcome, ...]
+    windows: tuple[ShardWindow, ...]
+    measured: Measured
+    drawing: dict[str, Any]
+    zero: int
+
+
+class Examination:
+    """All folds over one repetition."""
+
+    def __init__(self, setup: Setup, number: int) -> None:
+        self._setup = setup
+        self.number = number
+        self._quality = Quality()
+        self._ledger = Ledger()
+        self._lost = LostWrites(self._ledger, self._quality)
+        self._windows = Windows()
+        self._stale = StaleReads()
+        self._split_brain = SplitBrain()
+        self._one_primary = OnePrimary(setup.shards, setup.nodes)
+        self._views = ViewsAgree(setup.observers)
+        self._redundancy = Redundancy(setup.shards)
+        self._roles = RolesKept()
+        self._drawing = Drawing(self._ledger)
+
+        folds: tuple[Fold, ...] = (
+            self._quality, self._ledger, self._lost, self._windows, self._stale, self._split_brain, self._one_primary,
+            self._views, self._redundancy, self._roles, self._drawing,
+        )  # fmt: skip
+        self._folds = folds
+        self._see_all = tuple(fold.see for fold in folds)
+
+    def see(self, record: Record) -> None:
+        """First pass."""
+        for see in self._see_all:
+            see(record)
+
+    def reviewers(self) -> tuple[Fold, ...]:
+        """Those that ask for a second pass; to be called after the first."""
+        return tuple(fold for fold in self._folds if fold.wants_review())
+
+    def result(self) -> Repetition:
+        """The answers; both passes must be over."""
+        setup = self._setup
+        checks = [
+            self._quality.check(), self._windows.check_steady(), self._windows.check(), self._lost.check(),
+            phantom_values(self._ledger, self._quality), self._split_brain.check(), self._one_primary.check(),
+            self._views.check(),
+        ]  # fmt: skip
+        stale = self._stale.check()
+        if self._stale.reads:
+            checks.append(stale)
+        if setup.policy.replicas:
+            checks.append(self._redundancy.check())
+        if setup.roles_kept:
+            checks.append(self._roles.check())
+        windows = self._windows.windows()
+        measured = self._measure(windows)
+        outcomes = evaluate(setup.objectives, setup.policy, measured)
+        hard = [check.verdict for check in checks if check.name not in BUDGETED]
+        verdict = worst([*hard, *(outcome.verdict for outcome in outcomes)])
+        drawing = self._drawing
+        return Repetition(self.number, verdict, tuple(checks), outcomes, windows, measured, drawing.data(), drawing.zero)
+
+    def _measure(self, windows: tuple[ShardWindow, ...]) -> Measured:
+        main = [window for window in windows if window.side == MAIN and window.acknowledged]
+        hit = [window for window in main if window.hit] or ([] if any(w.hit for w in windows) else main)
+        others = [window for window in main if window not in hit]
+        lost, split = self._lost.check(), self._split_brain.check()
+        known_loss = lost.verdict is not Verdict.UNKNOWN
+        return Measured(
+            kind=self._setup.kind,
+            unavailable=max((window.unavailable for window in hit), default=None),
+            recovered=all(window.recovered for window in main),
+            others=len(others),
+            others_gap=max((window.longest_gap for window in others), default=None),
+            lost=self._ledger.tally.lost if known_loss else None,
+            lost_span=self._lost.span_seconds if known_loss else None,
+            two_primaries=self._split_brain.seconds if split.verdict is not Verdict.UNKNOWN else None,
+            redundancy=self._redundancy.seconds,
+        )
+
+
+History = Callable[[], Iterable[Record]]
+"""Starts the history from its beginning; called a second time only when a check asks for a second pass."""
+
+
+def examine(history: History, setup: Setup) -> tuple[Repetition, ...]:
+    """Judge every repetition in a history. Repetitions begin with the phase `begin`; one that is not there is not invented."""
+    examinations: dict[int, Examination] = {}
+    damaged_start: list[Damage] = []
+    for number, record in _numbered(history()):
+        if number is None:
+            if isinstance(record, Damage):
+                damaged_start.append(record)
+            continue
+        examination = examinations.get(number)
+        if examination is None:
+            examination = examinations[number] = Examination(setup, number)
+            for earlier in damaged_start:
+                examination.see(earlier)
+        examination.see(record)
+    wanted = {number: reviewers for number, found in examinations.items() if (reviewers := found.reviewers())}
+    if wanted:
+        for number, record in _numbered(history()):
+            for fold in wanted.get(number or 0, ()):
+                fold.review(record)
+    return tuple(examination.result() for examination in examinations.values())
+
+
+def _numbered(records: Iterable[Record]) -> Iterator[tuple[int | None, Record]]:
+    """Records with the repetition they belong to; None before the first."""
+    number: int | None = None
+    for record in records:
+        if isinstance(record, Phase) and record.name == "begin":
+            number = record.repetition
+        if not isinstance(record, Start):
+            yield number, record

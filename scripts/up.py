@@ -1,0 +1,71 @@
+#!/usr/bin/env python3
+"""Brings a stack up: its file from the template, repairs after an interrupted run, the image it needs, then `pulumi up`.
+
+usage: scripts/up.py --stack STACK [options of pulumi up]
+"""
+
+from collections.abc import Sequence
+
+import typer
+
+from operations.errors import ExitCode, InvalidInput
+from scripts import pulumi_cli, stack_files
+from scripts._command import StackOption, run
+from scripts.recover import recover
+from topologies.load import load_spec
+from topologies.plan import image_of
+
+OWN_IMAGES = "redis-topologies/node:"
+IMAGES_STEP = pulumi_cli.ROOT / "toolchain" / "steps" / "images.sh"
+IMAGES_TABLE = pulumi_cli.ROOT / "images" / "images.tsv"
+
+
+def own_images() -> tuple[str, ...]:
+    """Names of the node images that this repository can build."""
+    rows = (line.split("\t") for line in IMAGES_TABLE.read_text().splitlines() if line and not line.startswith("#"))
+    return tuple(row[0] for row in rows if row[1].startswith(OWN_IMAGES))
+
+
+def own_image_name(image: str, known: Sequence[str]) -> str | None:
+    """The name under which we build `image`, None for one from elsewhere (Pulumi pulls it); raises InvalidInput for neither."""
+    if not image.startswith(OWN_IMAGES):
+        return None
+    name = image.removeprefix(OWN_IMAGES)
+    if name not in known:
+        raise InvalidInput(
+            f"there is no image for {name.replace('-', ' ')}; use {', '.join(one.replace('-', ' ') for one in known)}, "
+            f"or name any other image with engine.image"
+        )
+    return name
+
+
+def ensure_image(stack: str) -> None:
+    """The spec is read here too: an invalid one is refused before Pulumi starts."""
+    values = stack_files.settings(stack)
+    overrides = {key: value for key, value in values.items() if key != stack_files.SPEC_KEY}
+    spec = load_spec(stack_files.spec_path(stack, values), overrides)
+    name = own_image_name(image_of(spec), own_images())
+    if name is None:
+        return
+    code = pulumi_cli.run_visible(["bash", str(IMAGES_STEP), name])
+    if code != 0:
+        # The step has told why; only the code is passed on.
+        raise SystemExit(code if code > 0 else ExitCode.INTERRUPTED)
+
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def main(context: typer.Context, stack: StackOption) -> int:
+    """Bring a stack up; other options go to `pulumi up`."""
+    if stack_files.prepare(stack):
+        print(f"up: made {stack_files.GENERATED}/{stack_files.file_name(stack)}", flush=True)
+    ensure_image(stack)
+    pulumi_cli.query(["stack", "select", "--create"], stack)
+    recover(stack)
+    return pulumi_cli.finished(pulumi_cli.visible(["up", "--yes", *context.args], stack), "up", stack)
+
+
+if __name__ == "__main__":
+    run(app)

@@ -1,0 +1,135 @@
+"""The four topologies. They share one component type, so that a stack can change topology without replacing its nodes."""
+
+import hashlib
+import json
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+import pulumi_docker as docker
+from pulumi.dynamic import Resource
+
+from topologies import outputs
+from topologies.components.carrier import carrier
+from topologies.components.node import data_volume, node_container
+from topologies.plan import Plan
+from topologies.providers import ConvergenceProvider, CredentialsProvider
+from topologies.render import USERS, node_files
+
+COMPONENT_TYPE = "redis:topology:Topology"
+"""Part of the URN of every resource below it: another type for another topology would replace everything."""
+
+
+class Credentials(Resource, module="redis", name="Credentials"):
+    """Passwords of the stack's users, made once."""
+
+    passwords: pulumi.Output[dict[str, str]]
+
+    def __init__(self, name: str, opts: pulumi.ResourceOptions) -> None:
+        super().__init__(CredentialsProvider(), name, {"users": list(USERS), "passwords": None}, opts)
+
+
+class Convergence(Resource, module="redis", name="Convergence"):
+    """The running servers as declared: formed, replicating, watched."""
+
+    version: pulumi.Output[str]
+
+    def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions) -> None:
+        super().__init__(ConvergenceProvider(), name, {**props, "version": None}, opts)
+
+
+@dataclass(frozen=True)
+class TopologyArgs:
+    """`standing` names the containers that exist already: those are replaced one after the other, new ones start at once."""
+
+    plan: Plan
+    standing: Collection[str] = ()
+
+
+class Topology(pulumi.ComponentResource):
+    """A stack: network, volumes, carrier, nodes, convergence. Outputs: inventory, credentials, connection."""
+
+    inventory: pulumi.Output[dict[str, Any]]
+    credentials: pulumi.Output[dict[str, str]]
+    connection: pulumi.Output[dict[str, Any]]
+
+    def __init__(self, name: str, args: TopologyArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__(COMPONENT_TYPE, name, None, opts)
+        plan = args.plan
+        child = pulumi.ResourceOptions(parent=self)
+        image = docker.RemoteImage("image", name=plan.image, keep_locally=True, opts=child)
+        passwords = Credentials(
+            "credentials", pulumi.ResourceOptions(parent=self, additional_secret_outputs=["passwords"])
+        ).passwords
+        network = docker.Network(
+            "network",
+            name=plan.network,
+            ipam_configs=[docker.NetworkIpamConfigArgs(subnet=plan.subnet, gateway=plan.gateway)],
+            labels=[docker.NetworkLabelArgs(label=key, value=value) for key, value in sorted(plan.labels.items())],
+            opts=child,
+        )
+        config = docker.Volume("config", name=plan.config_volume, opts=child)
+        bearer = carrier(plan, image.image_id, config, passwords, self)
+
+        containers: list[docker.Container] = []
+        previous: list[docker.Container] = []
+        for node in plan.nodes:
+            container = node_container(
+                plan,
+                node,
+                image.image_id,
+                network,
+                data_volume(plan, node, self),
+                [bearer, *previous],
+                self,
+            )
+            containers.append(container)
+            if node.container in args.standing:
+                previous = [container]
+
+        declared = outputs.inventory(plan, "", "")
+        convergence = Convergence(
+            "convergence",
+            {
+                "inventory": declared,
+                "credentials": pulumi.Output.secret(passwords),
+                "revisions": {
+                    "containers": [container.id for container in containers],
+                    "files": passwords.apply(lambda known: _digest(plan, known)),
+                },
+            },
+            pulumi.ResourceOptions(parent=self, depends_on=containers),
+        )
+        self.inventory = pulumi.Output.all(image.image_id, convergence.version).apply(
+            lambda known: outputs.inventory(plan, known[0], known[1])
+        )
+        self.credentials = pulumi.Output.secret(passwords)
+        self.connection = pulumi.Output.secret(passwords.apply(lambda known: outputs.connection(plan, known)))
+        self.register_outputs({})
+
+
+def _digest(plan: Plan, passwords: dict[str, str]) -> str:
+    """Changes when any file of any node changes; tells nothing about the passwords, which are random."""
+    files = {path: text for node in plan.nodes for path, text in node_files(plan, node, passwords).items()}
+    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+
+
+class Standalone(Topology):
+    """One node."""
+
+
+class Replication(Topology):
+    """A primary and its replicas; a planned or forced switchover promotes a replica, nothing fails over by itself."""
+
+
+class Sentinel(Topology):
+    """A primary and its replicas, watched by sentinels that fail over."""
+
+
+class Cluster(Topology):
+    """Shards over 16,384 slots, each a primary and its replicas, which fail over by themselves."""
+
+
+def topology_class(plan: Plan) -> type[Topology]:
+    return {"standalone": Standalone, "replication": Replication, "sentinel": Sentinel, "cluster": Cluster}[plan.spec.topology]

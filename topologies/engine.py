@@ -1,0 +1,183 @@
+"""What stands on the Docker engine now, read at the edge and handed to pure rules as one value."""
+
+import contextlib
+import dataclasses
+import io
+import os
+import socket
+import tarfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import docker
+from docker.errors import DockerException, NotFound
+from docker.models.containers import Container
+
+from operations.errors import Unreachable
+from topologies.plan import LABEL_PREFIX, Plan
+
+LOCAL_SCHEMES = ("unix://", "npipe://")
+
+
+@dataclass(frozen=True)
+class FoundContainer:
+    """A container, running or not; `published` are its ports on the Docker host."""
+
+    name: str
+    labels: Mapping[str, str]
+    image_id: str
+    published: frozenset[int]
+    running: bool
+
+
+@dataclass(frozen=True)
+class FoundNetwork:
+    name: str
+    subnets: tuple[str, ...]
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class FoundVolume:
+    """A volume; `identity` is what the start script left in it (stack, topology, shards, engine, version), if anything."""
+
+    name: str
+    labels: Mapping[str, str]
+    identity: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class EngineState:
+    """The engine as seen once. `busy_ports` are ports of the asked range on which something listens on loopback."""
+
+    address: str
+    containers: tuple[FoundContainer, ...] = ()
+    networks: tuple[FoundNetwork, ...] = ()
+    volumes: tuple[FoundVolume, ...] = ()
+    images: Mapping[str, str] = field(default_factory=dict)
+    busy_ports: frozenset[int] = frozenset()
+    memory_bytes: int = 0
+
+
+def connect() -> docker.DockerClient:
+    """A client of the engine that DOCKER_HOST names; raises Unreachable with the way out."""
+    address = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+    try:
+        client = docker.from_env(timeout=60)
+        client.ping()
+    except DockerException as error:
+        text = str(error)
+        if "Permission denied" in text or "PermissionError" in text:
+            raise Unreachable(
+                f"the Docker engine at {address} does not admit this user; run as root or join the group that owns the socket"
+            ) from None
+        raise Unreachable(
+            f"no Docker engine answers at {address}; start it with `make setup`, or set DOCKER_HOST to one that runs"
+        ) from None
+    return client
+
+
+def is_local(address: str) -> bool:
+    return address.startswith(LOCAL_SCHEMES)
+
+
+def listening(ports: Iterable[int]) -> frozenset[int]:
+    """Those of `ports` that cannot be bound on loopback or on all addresses, because something listens there."""
+
+    def busy(port: int) -> bool:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                return True
+        return False
+
+    return frozenset(port for port in ports if busy(port))
+
+
+def read_state(client: docker.DockerClient, ports: Iterable[int] = ()) -> EngineState:
+    """Read containers, networks, volumes and images; on a local engine also who listens on `ports`."""
+    address = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+    api = client.api
+    containers = tuple(
+        FoundContainer(
+            name=entry["Names"][0].lstrip("/"),
+            labels=entry.get("Labels") or {},
+            image_id=entry["ImageID"],
+            published=frozenset(port["PublicPort"] for port in entry.get("Ports") or () if port.get("PublicPort")),
+            running=entry["State"] == "running",
+        )
+        for entry in api.containers(all=True)
+    )
+    networks = tuple(
+        FoundNetwork(
+            name=entry["Name"],
+            subnets=tuple(config["Subnet"] for config in (entry["IPAM"].get("Config") or ()) if config.get("Subnet")),
+            labels=entry.get("Labels") or {},
+        )
+        for entry in api.networks()
+    )
+    volumes = tuple(
+        FoundVolume(name=entry["Name"], labels=entry.get("Labels") or {}) for entry in (api.volumes().get("Volumes") or ())
+    )
+    images = {tag: entry["Id"] for entry in api.images() for tag in entry.get("RepoTags") or ()}
+    return EngineState(
+        address=address,
+        containers=containers,
+        networks=networks,
+        volumes=volumes,
+        images=images,
+        busy_ports=listening(ports) if is_local(address) else frozenset(),
+        memory_bytes=int(client.info().get("MemTotal", 0)),
+    )
+
+
+def stack_of(labels: Mapping[str, str]) -> str | None:
+    return labels.get(f"{LABEL_PREFIX}.stack")
+
+
+def index_of(labels: Mapping[str, str]) -> int | None:
+    text = labels.get(f"{LABEL_PREFIX}.index")
+    return int(text) if text is not None and text.isdecimal() else None
+
+
+@contextlib.contextmanager
+def _created(client: docker.DockerClient, image: str, volume: str) -> Iterator[Container]:
+    """A container that is never started, only to look into `volume`."""
+    container = client.containers.create(
+        image, ["true"], entrypoint=["true"], volumes={volume: {"bind": "/data", "mode": "ro"}}, network_disabled=True
+    )
+    try:
+        yield container
+    finally:
+        container.remove(force=True)
+
+
+def read_identity(client: docker.DockerClient, volume: str, image: str) -> dict[str, str]:
+    """What the start script wrote into a data volume: key=value lines; empty for a volume that was never used."""
+    with _created(client, image, volume) as container:
+        try:
+            chunks, _ = container.get_archive("/data/identity")
+        except NotFound:
+            return {}
+        with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive:
+            member = archive.extractfile("identity")
+            text = member.read().decode() if member else ""
+    return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+
+
+def with_identities(client: docker.DockerClient, state: EngineState, plan: Plan) -> EngineState:
+    """The state with what the plan's own volumes tell about themselves; looked into only where no container uses them."""
+    standing = {container.name for container in state.containers}
+    wanted = {node.volume for node in plan.data_nodes if node.container not in standing}
+    image = next(iter(state.images.get(name) for name in (plan.image, *sorted(state.images)) if name in state.images), None)
+    if image is None:
+        return state
+
+    def looked(volume: FoundVolume) -> FoundVolume:
+        if volume.name not in wanted:
+            return volume
+        return dataclasses.replace(volume, identity=read_identity(client, volume.name, image))
+
+    return dataclasses.replace(state, volumes=tuple(looked(volume) for volume in state.volumes))

@@ -1,0 +1,99 @@
+"""Stack outputs: the inventory (no secret) and, with passwords, what an application needs to connect."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from operations.inventory import SCHEMA_VERSION
+from topologies.plan import NodePlan, Plan
+from topologies.render import declared, sentinel_settings
+
+APPLICATION_USER = "app"
+
+
+def reach(node: NodePlan) -> tuple[str, int]:
+    """Where the machine that runs Pulumi reaches a node: its published port, else its own address."""
+    return (node.host, node.host_port) if node.host_port else (node.announced_address, node.port)
+
+
+def inventory(plan: Plan, image_id: str, version: str) -> dict[str, Any]:
+    """The stack output `inventory` as plain data; its schema is `operations.inventory.Inventory`."""
+    spec = plan.spec
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "topology": spec.topology,
+        "stack": plan.stack,
+        "owner": plan.owner,
+        "engine": {"name": spec.engine.name, "version": version, "image": plan.image, "image_id": image_id},
+        "tls": False,
+        "network": {"name": plan.network, "subnet": plan.subnet},
+        "nodes": [
+            {
+                "name": node.name,
+                "role": node.role,
+                "shard": node.shard,
+                "member": node.member,
+                "container": node.container,
+                "volume": node.volume,
+                "docker_host": node.docker_host,
+                "address": node.announced_address,
+                "port": node.port,
+                "bus_port": node.bus_port,
+                "host": reach(node)[0],
+                "host_port": reach(node)[1],
+            }
+            for node in plan.nodes
+        ],
+        "replicas": spec.replica_count,
+        "sentinel": {
+            "service": spec.sentinel.service,
+            "quorum": spec.sentinel.quorum,
+            "down_after_ms": round(spec.sentinel.down_after_seconds * 1000),
+            "failover_timeout_ms": spec.sentinel.failover_timeout_seconds * 1000,
+        }
+        if spec.topology == "sentinel"
+        else None,
+        "cluster": {
+            "node_timeout_ms": round(spec.cluster.node_timeout_seconds * 1000),
+            "shards": spec.shard_count,
+            "full_coverage": spec.cluster.full_coverage,
+        }
+        if spec.topology == "cluster"
+        else None,
+        "parameters": {"data": declared(spec), "sentinel": sentinel_settings(spec) if plan.sentinels else {}},
+        "spec": spec.as_data(),
+    }
+
+
+def connection(plan: Plan, passwords: Mapping[str, str]) -> dict[str, Any]:
+    """Ready URLs and settings for applications, inside the stack's network and on the host; holds a password."""
+    password = passwords[APPLICATION_USER]
+
+    def url(host: str, port: int) -> str:
+        return f"redis://{APPLICATION_USER}:{password}@{host}:{port}/0"
+
+    def inside(node: NodePlan) -> tuple[str, int]:
+        return node.client_address, node.port
+
+    def side(at: Any) -> dict[str, Any]:
+        nodes = [list(at(node)) for node in plan.data_nodes]
+        first = url(*at(plan.primaries[0]))
+        if plan.spec.topology == "standalone":
+            return {"url": first}
+        if plan.spec.topology == "replication":
+            return {
+                "url": first,
+                "nodes": nodes,
+                "primary": "ask each node for ROLE: the one that answers master is the primary",
+            }
+        if plan.spec.topology == "sentinel":
+            return {"sentinels": [list(at(node)) for node in plan.sentinels], "service": plan.spec.sentinel.service}
+        return {"url": first, "startup_nodes": nodes}
+
+    remap = {f"{node.client_address}:{node.port}": "{}:{}".format(*reach(node)) for node in plan.nodes}
+    return {
+        "username": APPLICATION_USER,
+        "password": password,
+        "network": plan.network,
+        "inside": side(inside),
+        "host": {**side(reach), "address_remap": remap},
+    }

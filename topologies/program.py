@@ -1,0 +1,76 @@
+"""The way of the data in one place: configuration -> spec -> addressing -> plan -> guard -> components -> outputs."""
+
+import dataclasses
+from pathlib import Path
+
+import pulumi
+from operations.owner import current_owner_id
+
+from operations.errors import ToolkitError, Unreachable
+from topologies import engine
+from topologies.allocation import ALL_PORTS, allocate
+from topologies.components import TopologyArgs, topology_class
+from topologies.guard import problems
+from topologies.load import load_spec
+from topologies.plan import Plan, make_plan
+from topologies.rules import check
+from topologies.spec import Spec
+
+ROOT = Path(__file__).resolve().parent.parent
+SPEC_KEY = "spec"
+
+
+def run() -> None:
+    """Register the stack; a problem that the user can solve ends in sentences, not in a traceback."""
+    try:
+        plan, standing = prepare(pulumi.get_stack(), _settings())
+    except ToolkitError as error:
+        raise pulumi.RunError(str(error)) from None
+    topology = topology_class(plan)(plan.stack, TopologyArgs(plan=plan, standing=standing))
+    pulumi.export("inventory", topology.inventory)
+    pulumi.export("credentials", topology.credentials)
+    pulumi.export("connection", topology.connection)
+
+
+def _settings() -> dict[str, str]:
+    """Our keys of the stack's configuration: `spec` and the overrides of single fields."""
+    prefix = f"{pulumi.get_project()}:"
+    return {
+        key.removeprefix(prefix): value for key, value in pulumi.runtime.config.CONFIG.get().items() if key.startswith(prefix)
+    }
+
+
+def read_spec(stack: str, settings: dict[str, str]) -> Spec:
+    """The stack's spec: the file that `spec` names, else configs/<stack>.yaml, with single fields overridden."""
+    path = Path(settings.get(SPEC_KEY, f"configs/{stack}.yaml"))
+    overrides = {key: value for key, value in settings.items() if key != SPEC_KEY}
+    return load_spec(path if path.is_absolute() else ROOT / path, overrides)
+
+
+def prepare(stack: str, settings: dict[str, str]) -> tuple[Plan, frozenset[str]]:
+    """The plan of a stack and the names of its containers that stand already; raises ToolkitError when it must not be."""
+    spec = read_spec(stack, settings)
+    client = engine.connect()
+    state = engine.read_state(client, ALL_PORTS)
+    findings = check(spec, stack, state.memory_bytes or None)
+    findings.raise_if_invalid(f"the spec of stack {stack}")
+    for warning in findings.warnings:
+        pulumi.log.warn(str(warning))
+    addressing = allocate(spec, stack, state)
+    plan = make_plan(spec, stack, addressing, current_owner_id(stack))
+    own_ports = [node.host_port for node in plan.nodes if node.host_port and node.host_port not in ALL_PORTS]
+    if own_ports and engine.is_local(state.address):
+        state = dataclasses.replace(state, busy_ports=state.busy_ports | engine.listening(own_ports))
+    found = problems(plan, engine.with_identities(client, state, plan))
+    if found:
+        raise Refused(plan.stack, found)
+    names = {node.container for node in plan.nodes}
+    return plan, frozenset(container.name for container in state.containers if container.name in names)
+
+
+class Refused(Unreachable):
+    """The plan does not fit what stands on the engine; nothing was touched."""
+
+    def __init__(self, stack: str, found: tuple[str, ...]) -> None:
+        lines = "\n".join(f"  - {problem}" for problem in found)
+        super().__init__(f"stack {stack} was not touched, because:\n{lines}")

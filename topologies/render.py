@@ -1,0 +1,229 @@
+"""The files of each node, as text: pure functions of the plan and the passwords.
+
+`declared` gives parameters in the form in which CONFIG GET shows them, so that live servers can be compared with them.
+"""
+
+import hashlib
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+from topologies.plan import NodePlan, Plan
+from topologies.sizes import MIB
+from topologies.spec import ParameterValue, Spec
+
+CONFIG = "/config"
+DATA = "/data"
+SCRIPTS = "scripts"
+SCRIPT_SOURCES = Path(__file__).resolve().parent.parent / "configs" / "node"
+
+USERS = ("app", "admin", "replication", "sentinel", "monitor", "backup")
+DEFAULT_MAXCLIENTS = 10000
+RESERVED_FILES = 64
+"""File descriptors that the server keeps for itself (32) plus the start script and AOF files."""
+
+_ASK_CLUSTER = (
+    "+cluster|slots +cluster|shards +cluster|nodes +cluster|info +cluster|keyslot +cluster|countkeysinslot +cluster|myid"
+)
+_ASK_SENTINEL = " ".join(
+    f"+sentinel|{command}"
+    for command in (
+        "masters",
+        "master",
+        "replicas",
+        "slaves",
+        "sentinels",
+        "get-master-addr-by-name",
+        "ckquorum",
+        "myid",
+    )
+)
+
+DATA_RULES: Mapping[str, str] = {
+    # Everything on keys, nothing that administers; what client libraries ask of a server is let through.
+    "app": f"~* &* +@all -@admin -@dangerous +info +role +sort +sort_ro {_ASK_CLUSTER}",
+    "admin": "~* &* +@all",
+    "replication": "+psync +replconf +ping",
+    # The list of the Sentinel documentation.
+    "sentinel": "&* +multi +slaveof +ping +exec +subscribe +config|rewrite +role +publish +info "
+    "+client|setname +client|kill +script|kill",
+    "monitor": f"+@connection +info +role +config|get +slowlog|get +slowlog|len +latency +memory|stats "
+    f"+dbsize +lastsave {_ASK_CLUSTER}",
+    "backup": f"~* +@read +@connection -@dangerous +info +role +scan +psync +sync +replconf +bgsave +lastsave {_ASK_CLUSTER}",
+}
+SENTINEL_RULES: Mapping[str, str] = {
+    "app": f"&* +@connection +ping +role +subscribe +psubscribe +unsubscribe +punsubscribe {_ASK_SENTINEL}",
+    "admin": "~* &* +@all",
+    "sentinel": "&* +@connection +ping +info +role +publish +subscribe +sentinel|is-master-down-by-addr",
+    "monitor": f"+@connection +ping +info +role {_ASK_SENTINEL}",
+}
+
+
+def _text(value: ParameterValue) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)
+
+
+def declared(spec: Spec) -> dict[str, str]:
+    """Parameters that every data node of the spec has, as CONFIG GET shows them."""
+    buffer = spec.replication.replica_buffer
+    values: dict[str, str] = {
+        "port": "6379",
+        "protected-mode": "no",  # users and passwords guard every address
+        "maxclients": str(min(DEFAULT_MAXCLIENTS, spec.limits.files - RESERVED_FILES)),
+        "maxmemory": str(spec.memory.maxmemory),
+        "maxmemory-policy": spec.memory.eviction,
+        "appendonly": "yes" if spec.uses_aof else "no",
+        "appendfsync": spec.persistence.aof.fsync,
+        "save": " ".join(f"{seconds} {changes}" for seconds, changes in spec.persistence.rdb.save) if spec.uses_rdb else "",
+        "repl-backlog-size": str(max(spec.replication.backlog, 16384)),
+        "repl-diskless-sync": "yes",
+        "repl-diskless-sync-delay": str(spec.replication.diskless_sync_delay_seconds),
+        "min-replicas-to-write": str(spec.replication.min_replicas_to_write),
+        "min-replicas-max-lag": str(spec.replication.max_lag_seconds),
+        "client-output-buffer-limit": (f"normal 0 0 0 slave {buffer} {buffer // 4} 60 pubsub {32 * MIB} {8 * MIB} 60"),
+    }
+    if spec.topology == "cluster":
+        values |= {
+            "cluster-enabled": "yes",
+            "cluster-node-timeout": str(round(spec.cluster.node_timeout_seconds * 1000)),
+            "cluster-require-full-coverage": "yes" if spec.cluster.full_coverage else "no",
+        }
+    return values | {name: _text(value) for name, value in spec.parameters.items()}
+
+
+def failover_bound_seconds(spec: Spec) -> int:
+    """Longest time that an automatic failover after a kill takes, with 10 % slack (redis-facts section 1), rounded up."""
+    if spec.topology == "cluster":
+        return math.ceil((1.5 * spec.cluster.node_timeout_seconds + 1.3) * 1.1)
+    return math.ceil((spec.sentinel.down_after_seconds + 2.3) * 1.1)
+
+
+def _quoted(value: str) -> str:
+    return f'"{value}"' if value == "" or (" " in value and "{" in value) else value
+
+
+def _data_conf(plan: Plan, node: NodePlan, passwords: Mapping[str, str]) -> str:
+    """The declared parameters of a data node; included last, so they win over what the server wrote."""
+    own = {
+        "bind": node.bind_address,
+        "dir": DATA,
+        "daemonize": "no",
+        "logfile": "",
+        "aclfile": f"{CONFIG}/{node.name}/users.acl",
+        "masteruser": "replication",
+        "masterauth": passwords["replication"],
+        "proc-title-template": f"{{title}} {{listen-addr}} {{server-mode}} {identity(plan.stack, node.name)}",
+    }
+    if plan.spec.topology == "cluster":
+        own |= {
+            "cluster-config-file": "nodes.conf",
+            "cluster-announce-ip": node.announced_address,
+            "cluster-announce-port": str(node.port),
+            "cluster-announce-bus-port": str(node.bus_port),
+        }
+    else:
+        own |= {"replica-announce-ip": node.announced_address, "replica-announce-port": str(node.port)}
+    return "".join(f"{name} {_quoted(value)}\n" for name, value in (own | declared(plan.spec)).items())
+
+
+def identity(stack: str, node: str) -> str:
+    """What a node answers in proc-title-template, so that nobody writes to a stranger."""
+    return f"redis-topologies:{stack}/{node}"
+
+
+def sentinel_settings(spec: Spec) -> dict[str, str]:
+    """Declared settings of the watched service, as SENTINEL SET and SENTINEL MASTER name them."""
+    return {
+        "down-after-milliseconds": str(round(spec.sentinel.down_after_seconds * 1000)),
+        "failover-timeout": str(spec.sentinel.failover_timeout_seconds * 1000),
+        "parallel-syncs": "1",
+    }
+
+
+def _sentinel_conf(node: NodePlan, passwords: Mapping[str, str]) -> str:
+    return "".join(
+        f"{line}\n"
+        for line in (
+            f"port {node.port}",
+            f"bind {node.bind_address}",
+            "protected-mode no",
+            f"dir {DATA}",
+            "daemonize no",
+            'logfile ""',
+            f"aclfile {CONFIG}/{node.name}/users.acl",
+            f"sentinel announce-ip {node.announced_address}",
+            f"sentinel announce-port {node.port}",
+            "sentinel sentinel-user sentinel",
+            f"sentinel sentinel-pass {passwords['sentinel']}",
+        )
+    )
+
+
+def _service_conf(plan: Plan, passwords: Mapping[str, str]) -> str:
+    service = plan.spec.sentinel.service
+    settings = sentinel_settings(plan.spec) | {"auth-user": "sentinel", "auth-pass": passwords["sentinel"]}
+    return "".join(f"sentinel {name} {service} {value}\n" for name, value in settings.items())
+
+
+def _users_acl(node: NodePlan, passwords: Mapping[str, str]) -> str:
+    rules = SENTINEL_RULES if node.is_sentinel else DATA_RULES
+    hashes = {user: hashlib.sha256(passwords[user].encode()).hexdigest() for user in rules}
+    lines = [f"user {user} reset on #{hashes[user]} {rule}" for user, rule in rules.items()]
+    return "\n".join(["user default reset", *lines]) + "\n"
+
+
+def _node_env(plan: Plan, node: NodePlan) -> str:
+    spec = plan.spec
+    others = [other for other in plan.data_nodes if other.name != node.name]
+    values = {
+        "STACK": plan.stack,
+        "NODE": node.name,
+        "KIND": node.kind,
+        "TOPOLOGY": spec.topology,
+        "ENGINE": spec.engine.name,
+        "SHARDS": spec.shard_count,
+        "ADDRESS": node.announced_address,
+        "PORT": node.port,
+        "PEERS": " ".join(other.announced_address for other in others),
+        "SHARD_PEERS": " ".join(other.announced_address for other in others if other.shard == node.shard),
+        "SENTINELS": " ".join(sentinel.announced_address for sentinel in plan.sentinels),
+        "SENTINEL_PORT": plan.sentinels[0].port if plan.sentinels else 0,
+        "SERVICE": spec.sentinel.service,
+        "QUORUM": spec.sentinel.quorum,
+        "RESTART": spec.restart_policy,
+        "FAILOVER_BOUND_SECONDS": failover_bound_seconds(spec),
+    }
+    return "".join(f"{name}='{value}'\n" for name, value in values.items())
+
+
+def node_files(plan: Plan, node: NodePlan, passwords: Mapping[str, str]) -> dict[str, str]:
+    """Files of one node by path below the configuration volume; they hold secrets."""
+    files = {
+        "node.env": _node_env(plan, node),
+        "users.acl": _users_acl(node, passwords),
+        "admin.password": passwords["admin"],
+        "monitor.password": passwords["monitor"],
+    }
+    if node.is_sentinel:
+        files |= {
+            "declared.conf": _sentinel_conf(node, passwords),
+            "service.conf": _service_conf(plan, passwords),
+        }
+    else:
+        files["declared.conf"] = _data_conf(plan, node, passwords)
+    return {f"{node.name}/{name}": text for name, text in files.items()}
+
+
+def shared_files() -> dict[str, str]:
+    """Start and health scripts, the same for every node; no secret in them."""
+    return {f"{SCRIPTS}/{path.name}": path.read_text() for path in sorted(SCRIPT_SOURCES.glob("*.sh"))}
+
+
+def start_command(node: NodePlan) -> list[str]:
+    return ["sh", f"{CONFIG}/{SCRIPTS}/start.sh", f"{CONFIG}/{node.name}"]
+
+
+def health_command(node: NodePlan) -> list[str]:
+    return ["CMD", "sh", f"{CONFIG}/{SCRIPTS}/health.sh", f"{CONFIG}/{node.name}"]
