@@ -24,35 +24,36 @@ images: ## Build node images: ENGINE=redis-8.0, valkey-9.1, ... or all (default)
 	@bash toolchain/steps/images.sh $(if $(REBUILD),--rebuild) $${ENGINE:-all}
 
 plan: ## What a spec would create, without touching Docker: SPEC=configs/x.yaml or STACK=
-	@bash toolchain/steps/python.sh >&2; $(ENV); scripts/plan.py "$${SPEC:-configs/$$STACK.yaml}" $$ARGS
+	@bash toolchain/steps/python.sh >&2; $(ENV); python scripts/plan.py "$${SPEC:-configs/$$STACK.yaml}" $$ARGS
 
 up: ## Set up, then pulumi up: STACK=
-	@$(SETUP) none; $(ENV); scripts/up.py --stack "$$STACK" $$ARGS
+	@$(SETUP) none; $(ENV); python scripts/up.py --stack "$$STACK" $$ARGS
 
 down: ## pulumi destroy; data volumes are kept unless DATA=delete: STACK=
-	@bash toolchain/steps/engine.sh; $(ENV); scripts/down.py --stack "$$STACK" --data "$${DATA:-keep}" $$ARGS
+	@bash toolchain/steps/engine.sh; $(ENV); python scripts/down.py --stack "$$STACK" --data "$${DATA:-keep}" $$ARGS
 
 status: ## Roles, lag, memory, health of every node: STACK=
-	@$(ENV); scripts/status.py --stack "$$STACK" $$ARGS
+	@$(ENV); python scripts/status.py --stack "$$STACK" $$ARGS
 
 cli: ## The engine's own client with the right credentials: STACK= [NODE=]
-	@$(ENV); scripts/cli.py --stack "$$STACK" $${NODE:+--node "$$NODE"} $$ARGS
+	@$(ENV); python scripts/cli.py --stack "$$STACK" $${NODE:+--node "$$NODE"} $$ARGS
 
 drill: ## Break the running stack and see what holds: DRILL= STACK= [WORKLOAD=] [REPORT=]
-	@$(SETUP) redis-8.0 client; $(ENV); scripts/drill.py run "$${DRILL:?name a drill: make drill DRILL=... STACK=...}" \
+	@$(SETUP) client; $(ENV); python scripts/drill.py run "$${DRILL:?name a drill: make drill DRILL=... STACK=...}" \
 		--stack "$$STACK" $${WORKLOAD:+--workload "$$WORKLOAD"} --report "$${REPORT:-reports/$$STACK-$$DRILL}" $$ARGS
 
 verify: ## Check the running stack against what is declared: STACK=
-	@$(ENV); scripts/verify.py --stack "$$STACK" $$ARGS
+	@$(ENV); python scripts/verify.py --stack "$$STACK" $$ARGS
 
 test: ## Every tier once on the default engine
-	@$(SETUP) redis-8.0 client; $(ENV); scripts/test.py $$ARGS
+	@$(SETUP) redis-8.0 client; $(ENV); python scripts/test.py $$ARGS
 
 test-full: ## All engines, repetitions, kill-at-random, soak
-	@$(SETUP) all; $(ENV); scripts/test.py --full $$ARGS
+	@$(SETUP) all; $(ENV); python scripts/test.py --full $$ARGS
 
 bench: ## Times side by side with plain docker and redis-cli
-	@$(SETUP) redis-8.0 client; $(ENV); bench/run.py $$ARGS
+	@$(SETUP) redis-8.0 client; $(ENV); python bench/run.py $$ARGS
 
 lint: ## Style, types, import directions
-	@bash toolchain/steps/python.sh >&2; $(ENV); ruff check .; ruff format --check .; mypy; lint-imports
+	@bash toolchain/steps/python.sh >&2; $(ENV); failed=0; \
+		for check in "ruff check ." "ruff format --check ." "mypy" "lint-imports"; do $$check || failed=10; done; exit $$failed

@@ -74,9 +74,10 @@ class Drawing:
         return self._ledger.tally.lost > 0
 
     def review(self, record: Record) -> None:
-        if isinstance(record, Operation) and record.kind == "write" and record.outcome == "ok":
-            if self._ledger.is_lost(record.lane, record.value):
-                self._cell(record.lane, record.start - record.late).lost += 1
+        if not (isinstance(record, Operation) and record.kind == "write" and record.outcome == "ok"):
+            return
+        if self._ledger.is_lost(record.lane, record.value):
+            self._cell(record.lane, record.start - record.late).lost += 1
 
     def _cell(self, lane: int, planned: int) -> Cell:
         place = self._lanes.get(lane, (0, MAIN))

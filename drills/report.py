@@ -134,10 +134,18 @@ def _problems(journal: Journal) -> str:
 
 
 _LEGEND = (
-    ("ok", "acknowledged"), ("lost", "acknowledged, then lost"), ("fail", "refused"), ("info", "unknown"), ("p50 dash", "latency p50"), ("p99 dash", "p99"),
-    ("max dash", "max"), ("detection", "detection"), ("election", "election"), ("client-recovery", "client recovery"),
+    ("ok", "acknowledged"),
+    ("lost", "acknowledged, then lost"),
+    ("fail", "refused"),
+    ("info", "unknown"),
+    ("p50 dash", "latency p50"),
+    ("p99 dash", "p99"),
+    ("max dash", "max"),
+    ("detection", "detection"),
+    ("election", "election"),
+    ("client-recovery", "client recovery"),
     ("role diamond", "role change"),
-)  # fmt: skip
+)
 
 
 def _legend(names: Iterable[tuple[str, str]]) -> str:

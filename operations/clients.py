@@ -5,6 +5,7 @@ from typing import Any
 
 import redis
 from redis.cluster import ClusterNode, RedisCluster
+from redis.exceptions import RedisClusterException
 from redis.sentinel import Sentinel
 
 from operations.connect import Fleet, Timeouts, endpoint, node_client
@@ -72,7 +73,7 @@ def application_client(access: Access, user: str = "app", timeouts: Timeouts | N
             client: redis.Redis = sentinel.master_for(inventory.sentinel.service)
             return client
         return node_client(access, inventory.node(primary_name(access, timeouts)), user, timeouts, **options)
-    except redis.RedisError as error:
+    except (redis.RedisError, RedisClusterException) as error:
         raise Unreachable(f"stack {inventory.stack} does not serve clients: {error}") from None
 
 

@@ -45,12 +45,12 @@ class _Memory:
 
     since: dict[str, float] = field(default_factory=dict)
     reported: set[str] = field(default_factory=set)
-    sent: dict[Action, float] = field(default_factory=dict)
+    sent: dict[tuple[object, ...], float] = field(default_factory=dict)
 
     def due(self, actions: tuple[Action, ...], now: float) -> tuple[Action, ...]:
         """Those actions that were not sent too short a time ago."""
-        due = tuple(a for a in actions if now - self.sent.get(a, float("-inf")) >= a.again_after_seconds)
-        self.sent.update({action: now for action in due if action.again_after_seconds})
+        due = tuple(a for a in actions if now - self.sent.get((a.node, a.commands), float("-inf")) >= a.again_after_seconds)
+        self.sent.update({(a.node, a.commands): now for a in due if a.again_after_seconds})
         return due
 
     def update(self, waits: tuple[Wait, ...], now: float, report: Report) -> Overdue:

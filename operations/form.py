@@ -252,8 +252,7 @@ def _ghosts(members: _Members, overdue: Overdue) -> tuple[list[Action], list[Wai
     actions: list[Action] = []
     waits: list[Wait] = []
     for node_id, lines in members.strangers().items():
-        where = next((entry for line in lines if (entry := members.inventory.at(line.address, line.port))), None)
-        label = f"{node_id[:8]} (once {where.name})" if where else node_id[:8]
+        label = f"the former node {node_id[:8]}"
         orphaned = normalise(part for line in lines for part in _orphaned(members, line.slots))
         followers = [name for name, view in members.views.items() if view.me.primary_id == node_id]
         if followers:
@@ -270,7 +269,7 @@ def _ghosts(members: _Members, overdue: Overdue) -> tuple[list[Action], list[Wai
             if not members.silent and all(_is_replaced(members, line) for line in lines):
                 best = max(followers, key=lambda name: _offset(members.states[name]))
                 command = ("CLUSTER", "FAILOVER", "FORCE")
-                actions.append(Action(best, (command,), f"{best} takes over from {label}, which is gone", seconds))
+                actions.append(Action(best, (command,), f"{best} takes over from {label}, whose volume is gone", seconds))
         elif not orphaned and not members.silent:
             listing = [name for name, view in members.views.items() if view.knows(node_id)]
             text = f"all nodes forget {label}, which is gone"

@@ -176,7 +176,7 @@ def parse_access(outputs: dict[str, Any], stack: str) -> Access:
 
 def load_access(stack: str) -> Access:
     """Ask Pulumi for the outputs of `stack`; raises Unreachable when there is no such stack or no Pulumi."""
-    if not STACK_NAME.match(stack):
+    if not STACK_NAME.fullmatch(stack):
         raise UsageError(f"{stack!r} is not a stack name: use lower-case letters, digits and hyphens, at most 40")
     command = ["pulumi", "stack", "output", "--json", "--show-secrets", "--stack", stack, "--non-interactive"]
     root = Path(__file__).resolve().parent.parent

@@ -206,7 +206,8 @@ def _ask_node(link: Link, inventory: Inventory) -> NodeState:
     view = None
     if cluster and not any(isinstance(part, Refused) for part in cluster):  # refused while it loads its data
         timeout_ms = int(str(parameters.get(NODE_TIMEOUT, "0")))
-        view = cluster_view(*(text(_value(part)) for part in cluster), node_timeout_ms=timeout_ms)
+        my_id, nodes, state = (text(_value(part)) for part in cluster)
+        view = cluster_view(my_id, nodes, state, timeout_ms)
     return NodeState(link.node.name, info=server_info(text(_value(info))), cluster=view)
 
 

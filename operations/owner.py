@@ -27,7 +27,7 @@ def owner_id(backend_url: str, machine_id: str, stack: str) -> str:
     if url.startswith(FILE_SCHEME):
         path, _, _ = url.removeprefix(FILE_SCHEME).partition("?")
         url = f"{FILE_SCHEME}{Path(path).expanduser().resolve()}"
-        parts = (url, machine_id.strip(), stack)
+        parts: tuple[str, ...] = (url, machine_id.strip(), stack)
     else:
         parts = (url.rstrip("/"), stack)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:OWNER_LENGTH]

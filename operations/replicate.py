@@ -11,9 +11,8 @@ from operations.errors import CheckFailed
 from operations.inventory import Inventory
 from operations.observe import NodeState, Observation
 from operations.steps import Action, Decision, Overdue, Wait, decision
+from operations.verdict import is_chained
 
-SENTINEL_INFO_SECONDS = 20.0
-"""A sentinel declares a primary that calls itself replica down only after two INFO periods more than down-after."""
 DEMOTION_SECONDS = 12.0
 """A sentinel waits four publish periods (8 s) and some time before it turns a returned primary into a replica."""
 ELECTION_SECONDS = 15.0
@@ -33,9 +32,10 @@ def decide_replication(observation: Observation, inventory: Inventory, overdue: 
     if len(primaries) == 1:
         actions, more = _follow(primaries[0], nodes, observation, inventory, overdue)
         return decision(actions, [*waits, *more])
-    hold = _leave_to_sentinels(nodes, primaries, observation, inventory, overdue)
-    if hold:
-        return decision(waits=[*waits, hold])
+    if _are_in_charge(nodes, primaries, observation, inventory):
+        left = _leave_to_sentinels(primaries, observation, inventory, overdue)
+        if not left.is_done:
+            return decision(left.actions, [*waits, *left.waits])
     if not primaries:
         return decision([_promote(nodes, observation, inventory)], waits)
     return decision(_demote(primaries, observation, inventory), waits)
@@ -52,26 +52,39 @@ def watched_primary(observation: Observation, inventory: Inventory) -> str | Non
     return max(votes, key=lambda name: votes[name]) if votes else None
 
 
-def _leave_to_sentinels(
-    nodes: list[NodeState],
-    primaries: list[NodeState],
-    observation: Observation,
-    inventory: Inventory,
-    overdue: Overdue,
-) -> Wait | None:
-    """The wait for the sentinels to find one primary, while they are able to and have not had their time."""
-    if inventory.sentinel is None or watched_primary(observation, inventory) is None:
-        return None
-    if not primaries and not any(_holds_data(node) for node in nodes):
-        return None  # nothing to choose from, so no sentinel can fail over to it
-    down_after = inventory.sentinel.down_after_ms / 1000
+def _are_in_charge(nodes: list[NodeState], primaries: list[NodeState], observation: Observation, inventory: Inventory) -> bool:
+    """Sentinels watch a node of this stack, and there is a primary or data to make one of."""
+    watching = inventory.sentinel is not None and watched_primary(observation, inventory) is not None
+    return watching and bool(primaries or any(_holds_data(node) for node in nodes))
+
+
+def _leave_to_sentinels(primaries: list[NodeState], observation: Observation, inventory: Inventory, overdue: Overdue) -> Decision:
+    """Wait for the sentinels to find one primary; ask one of them if they do not; done when they had their time.
+
+    A primary that came back empty answers, so the sentinels take 20 s more than down-after to give it up, and by then may find
+    all replicas disconnected for too long. Asked in time, they promote one at once. Only one is asked, and only once: a second
+    failover at the same time loses writes.
+    """
+    settings = inventory.sentinel
+    assert settings is not None  # noqa: S101 - callers checked; narrows the type
+    down_after = settings.down_after_ms / 1000
     if primaries:
         names = ", ".join(node.name for node in primaries)
-        wait = Wait("sentinels demote", f"the sentinels to leave one of {names} as primary", down_after + DEMOTION_SECONDS)
-    else:
-        patience = down_after + SENTINEL_INFO_SECONDS + ELECTION_SECONDS
-        wait = Wait("sentinels promote", "the sentinels to promote a replica that has the data", patience)
-    return None if wait.key in overdue else wait
+        demotion = Wait("sentinels demote", f"the sentinels to leave one of {names} as primary", down_after + DEMOTION_SECONDS)
+        return decision(waits=[demotion] if demotion.key not in overdue else [])
+    able = [e.name for e in inventory.sentinels if (v := observation.of(e.name).sentinel) and v.watched and not v.quorum_problem]
+    promotion = Wait("sentinels promote", "the sentinels to promote a replica that has the data", down_after)
+    asked = Wait("sentinels asked", "the sentinels to promote a replica that has the data", down_after + ELECTION_SECONDS)
+    if promotion.key not in overdue:
+        return decision(waits=[promotion])
+    if able and asked.key not in overdue:
+        command = ("SENTINEL", "FAILOVER", settings.service)
+        text = f"{able[0]} is asked to promote a replica, because the primary came back empty"
+        return decision([Action(able[0], (command,), text, again_after_seconds=600)], [promotion, asked])
+    watching = [e.name for e in inventory.sentinels if (v := observation.of(e.name).sentinel) and v.watched]
+    command = ("SENTINEL", "REMOVE", settings.service)
+    text = "the sentinels could not promote anybody, and stop watching until there is a primary"
+    return decision([Action(name, (command,), text if name == watching[0] else None) for name in watching])
 
 
 def _holds_data(node: NodeState) -> bool:
@@ -99,7 +112,7 @@ def _follow(
         elif followed is None:
             where = f"{link.primary_address}:{link.primary_port}"
             actions.append(_replica_of(node, primary, inventory, f"{where} is no node of this stack"))
-        elif not _is_chained(observation.of(followed.name), primary, inventory):
+        elif inventory.sentinel or not is_chained(observation.of(followed.name), primary.name, inventory):
             wait = Wait(f"{node.name} repointed", f"the sentinels to let {node.name} follow {primary.name}", ELECTION_SECONDS)
             if inventory.sentinel and watched_primary(observation, inventory) and wait.key not in overdue:
                 waits.append(wait)
@@ -114,13 +127,6 @@ def _follow(
         if link and link.link_up and link.primary_address == inventory.node(primary.name).address and address not in connected:
             waits.append(Wait("links", f"{primary.name} to list {node.name} as its replica"))
     return actions, waits
-
-
-def _is_chained(followed: NodeState, primary: NodeState, inventory: Inventory) -> bool:
-    """A replica that follows a replica of the primary is somebody's choice, and works."""
-    link = followed.replication
-    address = inventory.node(primary.name).address
-    return link is not None and link.role == "replica" and link.primary_address == address
 
 
 def _replica_of(node: NodeState, primary: NodeState, inventory: Inventory, why: str) -> Action:

@@ -46,7 +46,7 @@ def decide_sentinels(observation: Observation, inventory: Inventory, primary: st
     for state in states:
         problems = list(sentinel_problems(state.name, state.sentinel, inventory, (primary,))) if state.sentinel else []
         if problems:
-            waits.append(Wait("sentinel views", problems[0]))
+            waits.append(Wait("sentinel views", f"the sentinels to see everybody: {problems[0]}"))
     return decision(actions, waits)
 
 

@@ -20,6 +20,8 @@ from operations.parse import role as parse_role
 
 POLL_SECONDS = 0.01
 CATCH_UP_SECONDS = 5.0
+GOOD_MOMENT_SECONDS = 3.0
+GOOD_AGE_MS = range(350, 650)
 CONFIRM_SECONDS = 15.0
 PREFERRED, ORDINARY = "1", "100"
 """replica-priority: sentinels promote the lowest number; 100 is the server's default. Never 0, which forbids promotion."""
@@ -128,7 +130,7 @@ def switchover(
 ) -> Switched:
     """Make a replica the primary of its shard and wait until both sides say so.
 
-    `takeover` is for a primary that is gone: the replica is promoted without it, and writes that it had not yet received are lost.
+    `takeover` is for a primary that is gone: the replica is promoted without it; writes that it had not received are lost.
     Raises CheckFailed when it cannot be or was not done, Undetermined when the outcome could not be confirmed.
     """
     inventory = access.inventory
@@ -235,12 +237,17 @@ def _by_sentinel(fleet: Fleet, inventory: Inventory, switch: Switch) -> NodeEntr
     try:
         if switch.named:
             _await(lambda: _sees_priority(fleet, inventory, switch.to), 12, "the sentinels' knowledge of the successor")
+        asked = _informed(fleet, inventory, switch)
         if old is not None and planned:
+            _await_good_moment(fleet, asked[:1], settings.service)
             _paused(fleet, old, int(CONFIRM_SECONDS * 1000))
             _caught_up(fleet, old, [node for node in others if _follows(fleet, node, old)])
-        _ask_one_sentinel(fleet, settings.service, _informed(fleet, inventory, switch))
+        _ask_one_sentinel(fleet, settings.service, asked)
         _await(lambda: any(_is_primary(fleet, node) for node in others), CONFIRM_SECONDS, "a new primary")
-        return _confirm(fleet, switch, next(node for node in others if _is_primary(fleet, node)))
+        new = next(node for node in others if _is_primary(fleet, node))
+        if old is not None:
+            _point_at(fleet, old, new)  # sentinels would do so only after four publish periods, about 10 s
+        return _confirm(fleet, switch, new)
     finally:
         if old is not None and planned:
             _resume(fleet, old)
@@ -249,10 +256,42 @@ def _by_sentinel(fleet: Fleet, inventory: Inventory, switch: Switch) -> NodeEntr
 
 
 def _informed(fleet: Fleet, inventory: Inventory, switch: Switch) -> list[NodeEntry]:
-    """Sentinels that can be asked: all, or those that know that the named successor is preferred."""
+    """Sentinels that can be asked: all that answer, or those that know that the named successor is preferred.
+
+    The last one first: the sentinel that leads a failover is the last to name the new primary, and clients ask the first.
+    """
     if not switch.named:
-        return list(inventory.sentinels)
-    return [sentinel for sentinel in inventory.sentinels if _knows_priority(fleet, inventory, sentinel, switch.to)]
+        return [sentinel for sentinel in reversed(inventory.sentinels) if _answers(fleet, sentinel)]
+    return [sentinel for sentinel in reversed(inventory.sentinels) if _knows_priority(fleet, inventory, sentinel, switch.to)]
+
+
+def _answers(fleet: Fleet, node: NodeEntry) -> bool:
+    try:
+        return fleet.links[node.name].ask("PING") == "PONG"
+    except ToolkitError:
+        return False
+
+
+def _await_good_moment(fleet: Fleet, asked: Iterable[NodeEntry], service: str) -> None:
+    """Wait, while writes still go on, for the moment in which a sentinel will notice the promotion soonest.
+
+    A sentinel learns of it by INFO, once a second during a failover, counted from the last one: asked early in that second it
+    notices after about 0.3 s, asked late after 1.1 s. So its period is set to 1 s until it restarts (SENTINEL DEBUG), and the
+    age of its last INFO is watched. A moment that does not come costs nothing but speed.
+    """
+    for sentinel in asked:
+        link = fleet.links[sentinel.name]
+        deadline = time.monotonic() + GOOD_MOMENT_SECONDS
+        try:
+            link.ask("SENTINEL", "DEBUG", "info-period", 1000)
+            while time.monotonic() < deadline:
+                entries = [sentinel_entry(reply) for reply in items(link.ask("SENTINEL", "REPLICAS", service))]
+                ages = [int(entry.fields.get("info-refresh", "0")) for entry in entries]
+                if ages and all(age in GOOD_AGE_MS for age in ages):
+                    return
+                time.sleep(POLL_SECONDS)
+        except ToolkitError:
+            return
 
 
 def _sees_priority(fleet: Fleet, inventory: Inventory, node: NodeEntry) -> bool:

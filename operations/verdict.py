@@ -19,7 +19,7 @@ class State(StrEnum):
     """What the stack does for its clients.
 
     ok: as declared. degraded: all data is served, but not as declared. down: some data is not served. unknown: nobody could be
-    asked.
+    asked, or a stranger answered.
     """
 
     OK = "ok"
@@ -96,7 +96,7 @@ def node_health(observation: Observation, inventory: Inventory, name: str) -> st
 def _common(observation: Observation) -> Iterator[_Finding]:
     for node in observation.nodes:
         if node.problem:
-            yield _Finding(State.DEGRADED, node.problem)
+            yield _Finding(State.UNKNOWN if node.foreign else State.DEGRADED, node.problem)
         if node.info is None:
             continue
         if not node.info.persistence.is_ok:
@@ -161,7 +161,7 @@ def _replicated(observation: Observation, inventory: Inventory) -> Iterator[_Fin
     for node in data:
         if node.is_primary and node.loading:
             yield _Finding(State.DOWN, f"{node.name} is primary and still loading its data")
-        yield from _replica_findings(node, inventory, primaries)
+        yield from _replica_findings(node, observation, inventory, primaries)
 
 
 def _no_primary(data: list[NodeState], inventory: Inventory) -> _Finding:
@@ -185,7 +185,15 @@ def _named(nodes: Iterable[NodeState], name: str) -> NodeState:
     return next(node for node in nodes if node.name == name)
 
 
-def _replica_findings(node: NodeState, inventory: Inventory, primaries: tuple[str, ...]) -> Iterator[_Finding]:
+def is_chained(followed: NodeState, primary: str, inventory: Inventory) -> bool:
+    """Whether a node that others follow is itself a replica of `primary`: somebody's choice, and it works without Sentinel."""
+    link = followed.replication
+    return link is not None and link.role == "replica" and link.primary_address == inventory.node(primary).address
+
+
+def _replica_findings(
+    node: NodeState, observation: Observation, inventory: Inventory, primaries: tuple[str, ...]
+) -> Iterator[_Finding]:
     link = node.replication
     if link is None or link.role == "primary":
         return
@@ -199,6 +207,8 @@ def _replica_findings(node: NodeState, inventory: Inventory, primaries: tuple[st
         doing = "is copying from" if link.sync_in_progress else "has no connection to"
         yield _Finding(State.DEGRADED, f"{node.name} {doing} its primary {whom}")
     elif followed is None or (primaries and followed.name not in primaries):
+        if followed and not inventory.sentinel and is_chained(observation.of(followed.name), primaries[0], inventory):
+            return
         yield _Finding(State.DEGRADED, f"{node.name} follows {whom}, not the primary {', '.join(primaries) or '(none)'}")
 
 
@@ -289,9 +299,14 @@ def _slot_findings(nodes: dict[str, NodeState], ids: dict[str, str], inventory: 
 
 
 def _seen_by_majority(nodes: dict[str, NodeState], ids: dict[str, str]) -> Iterator[ClusterNode]:
-    """Primaries that could not be asked, but that more than half of those asked are connected to."""
+    """Primaries that could not be asked, but that more than half of those asked, and all their replicas, are connected to."""
     views = [node.cluster for node in nodes.values() if node.cluster]
-    others = {line.node_id for view in views for line in view.others if line.node_id not in ids}
+    cut_off = {
+        node.cluster.me.primary_id
+        for node in nodes.values()
+        if node.cluster and node.replication and node.replication.role == "replica" and not node.replication.link_up
+    }
+    others = {line.node_id for view in views for line in view.others} - ids.keys() - cut_off
     for node_id in sorted(others):
         lines = [line for view in views if (line := view.knows(node_id))]
         live = [line for line in lines if line.is_primary and line.slots and line.connected and not line.is_failing]
@@ -337,6 +352,14 @@ def line_problem(seen: ClusterNode, own: ClusterNode) -> str | None:
     return next((phrase for differs, phrase in checks if differs), None)
 
 
+def _label(line: ClusterNode | None, inventory: Inventory) -> str:
+    """A name for a node that could not be asked: that of the stack's node at its address, else its id."""
+    if line is None:
+        return "(unknown)"
+    node = inventory.at(line.address, line.port)
+    return node.name if node else line.node_id[:8]
+
+
 def _redundancy(observation: Observation, inventory: Inventory, ids: dict[str, str]) -> Iterator[_Finding]:
     states = {entry.name: observation.of(entry.name) for entry in inventory.data_nodes}
     followers: dict[str, int] = {}
@@ -345,7 +368,7 @@ def _redundancy(observation: Observation, inventory: Inventory, ids: dict[str, s
         if link is None or view is None or view.me.is_primary:
             continue
         primary_id = view.me.primary_id or ""
-        whom = ids.get(primary_id, primary_id[:8])
+        whom = ids.get(primary_id) or _label(view.knows(primary_id), inventory)
         if link.link_up:
             followers[primary_id] = followers.get(primary_id, 0) + 1
         else:

@@ -31,7 +31,7 @@ def possible_stacks(root: Path = ROOT) -> tuple[str, ...]:
 
 def check_name(stack: str) -> None:
     """Raises UsageError for a name that Docker objects cannot carry."""
-    if not STACK_NAME.match(stack):
+    if not STACK_NAME.fullmatch(stack):  # match() would let a line end pass
         raise UsageError(
             f"{stack!r} cannot be a stack's name: use lower-case letters, digits and hyphens, at most 40, for example cluster-b"
         )
@@ -71,9 +71,7 @@ def settings(stack: str, root: Path = ROOT) -> dict[str, str]:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise InvalidInput(f"{GENERATED}/{file_name(stack)} cannot be read: {reason}; delete it to have it made anew") from None
-    config = (data or {}).get("config") if isinstance(data, Mapping) or not data else None
-    if config in (None, ""):
-        return {}
+    config = data.get("config") or {} if isinstance(data, Mapping) else {} if data in (None, "") else None
     if not isinstance(config, Mapping):
         raise InvalidInput(f"{GENERATED}/{file_name(stack)} is not a stack's configuration; delete it to have it made anew")
     prefix = f"{PROJECT}:"

@@ -64,7 +64,11 @@ def main(context: typer.Context, stack: StackOption) -> int:
     ensure_image(stack)
     pulumi_cli.query(["stack", "select", "--create"], stack)
     recover(stack)
-    return pulumi_cli.finished(pulumi_cli.visible(["up", "--yes", *context.args], stack), "up", stack)
+    # The inventory is an output of a hundred lines for programs; people have the commands named below.
+    code = pulumi_cli.visible(["up", "--yes", "--suppress-outputs", *context.args], stack)
+    if pulumi_cli.finished(code, "up", stack) == ExitCode.OK:
+        print(f"up: stack {stack} is up; see it with `make status STACK={stack}`, prove it with `make verify STACK={stack}`")
+    return code
 
 
 if __name__ == "__main__":

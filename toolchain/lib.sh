@@ -1,7 +1,7 @@
 # Shared by the set-up steps: paths, messages, progress, locks, clean interruption. Sourced, never run.
 # shellcheck shell=bash
 
-REPO_ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+REPO_ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." >/dev/null && pwd)"
 TOOLCHAIN_SOURCE="$REPO_ROOT/toolchain"
 # shellcheck source=versions.env
 . "$TOOLCHAIN_SOURCE/versions.env"

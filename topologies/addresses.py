@@ -40,7 +40,8 @@ class Addressing:
         """Offset of a data node; shard and member count from 1. Members are 48 apart so that shards can be appended."""
         if not (1 <= shard <= MAX_SHARDS and 1 <= member <= MAX_MEMBERS):
             raise InvalidInput(
-                f"shard {shard} with member {member} has no address; up to {MAX_SHARDS} shards of {MAX_MEMBERS} nodes are possible"
+                f"shard {shard} with member {member} has no address; up to {MAX_SHARDS} shards of {MAX_MEMBERS} "
+                "nodes are possible"
             )
         return FIRST_DATA_OCTET + (member - 1) * MAX_SHARDS + shard - 1
 
@@ -63,7 +64,8 @@ def choose_index(stack: str, taken: Collection[int]) -> int:
         if index not in taken:
             return index
     raise InvalidInput(
-        f"all {INDEX_COUNT} default subnets are taken on this Docker engine; set network.subnet and network.port_base for stack {stack}"
+        f"all {INDEX_COUNT} default subnets are taken on this Docker engine; set network.subnet and "
+        f"network.port_base for stack {stack}"
     )
 
 

@@ -56,8 +56,8 @@ def _strangers(plan: Plan, state: EngineState) -> Iterator[str]:
     for volume in state.volumes:
         if volume.name in planned and _owner(volume.labels) not in (plan.owner, None, plan.spec.data.adopt_owner):
             yield (
-                f"volume {volume.name} holds data of a stack of the same name under another Pulumi backend; use that backend, or take "
-                f"the data over with data.adopt_owner: {_owner(volume.labels)}, or give this stack another name"
+                f"volume {volume.name} holds data of a stack of the same name under another Pulumi backend; use that backend, "
+                f"or take the data over with data.adopt_owner: {_owner(volume.labels)}, or give this stack another name"
             )
 
 

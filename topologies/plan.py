@@ -55,7 +55,7 @@ class NodePlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """A whole stack. `nodes` stand in the order in which they may be replaced: neighbours are never of one shard."""
+    """A whole stack; `nodes` stand in order of member and shard, sentinels last."""
 
     stack: str
     owner: str
@@ -79,6 +79,12 @@ class Plan:
     @property
     def sentinels(self) -> tuple[NodePlan, ...]:
         return tuple(node for node in self.nodes if node.is_sentinel)
+
+    @property
+    def replacement_order(self) -> tuple[NodePlan, ...]:
+        """The order in which standing nodes are replaced, one after the other: replicas (as provisioned) before primaries, so
+        that each shard hands over once; in a cluster neighbours are never of one shard; sentinels last."""
+        return (*sorted(self.data_nodes, key=lambda node: (-node.member, node.shard)), *self.sentinels)
 
     @property
     def primaries(self) -> tuple[NodePlan, ...]:

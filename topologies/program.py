@@ -4,9 +4,9 @@ import dataclasses
 from pathlib import Path
 
 import pulumi
-from operations.owner import current_owner_id
 
 from operations.errors import ToolkitError, Unreachable
+from operations.owner import current_owner_id
 from topologies import engine
 from topologies.allocation import ALL_PORTS, allocate
 from topologies.components import TopologyArgs, topology_class

@@ -47,15 +47,17 @@ DATA_RULES: Mapping[str, str] = {
     # The list of the Sentinel documentation.
     "sentinel": "&* +multi +slaveof +ping +exec +subscribe +config|rewrite +role +publish +info "
     "+client|setname +client|kill +script|kill",
-    "monitor": f"+@connection +info +role +config|get +slowlog|get +slowlog|len +latency +memory|stats "
-    f"+dbsize +lastsave {_ASK_CLUSTER}",
+    # Not CONFIG GET: it tells masterauth, and who can log in as `replication` can copy all data.
+    "monitor": f"+@connection -@dangerous +info +role +slowlog|get +slowlog|len +latency|latest +latency|history "
+    f"+latency|histogram +memory|stats +dbsize +lastsave {_ASK_CLUSTER}",
     "backup": f"~* +@read +@connection -@dangerous +info +role +scan +psync +sync +replconf +bgsave +lastsave {_ASK_CLUSTER}",
 }
 SENTINEL_RULES: Mapping[str, str] = {
-    "app": f"&* +@connection +ping +role +subscribe +psubscribe +unsubscribe +punsubscribe {_ASK_SENTINEL}",
+    # @connection alone would hold CLIENT KILL and CLIENT PAUSE.
+    "app": f"&* +@connection -@dangerous +ping +role +subscribe +psubscribe +unsubscribe +punsubscribe {_ASK_SENTINEL}",
     "admin": "~* &* +@all",
-    "sentinel": "&* +@connection +ping +info +role +publish +subscribe +sentinel|is-master-down-by-addr",
-    "monitor": f"+@connection +ping +info +role {_ASK_SENTINEL}",
+    "sentinel": "&* +@connection -@dangerous +ping +info +role +publish +subscribe +sentinel|is-master-down-by-addr",
+    "monitor": f"+@connection -@dangerous +ping +info +role {_ASK_SENTINEL}",
 }
 
 

@@ -100,7 +100,7 @@ infos_are_due_soon() {
     ages=$(ask admin "$1" "$SENTINEL_PORT" SENTINEL REPLICAS "$SERVICE" | grep -A 1 '^info-refresh$' | grep -E '^[0-9]+$')
     [ -n "$ages" ] || return 1
     for age in $ages; do
-        [ "$age" -ge 400 ] && [ "$age" -le 780 ] || return 1
+        [ "$age" -ge 250 ] && [ "$age" -le 550 ] || return 1
     done
 }
 
@@ -116,7 +116,8 @@ await_good_moment() {
 # SENTINEL FAILOVER does not pause the old primary, and a second one promotes a second replica: pause, catch up, ask once.
 hand_over_sentinel() {
     accepted=
-    for sentinel in $SENTINELS; do
+    # The last one first: the sentinel that leads a failover is the last to name the new primary, and clients ask the first.
+    for sentinel in $(printf '%s\n' $SENTINELS | sort -r); do
         ask admin "$sentinel" "$SENTINEL_PORT" PING | grep -q PONG || continue
         await_good_moment "$sentinel"
         me CLIENT PAUSE $((HANDOVER_SECONDS * 1000)) WRITE >/dev/null

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from operations.connect import endpoint
 from operations.parse import items, pairs
@@ -19,7 +21,7 @@ ADMINISTERS = (
     "CONFIG GET requirepass", "CONFIG SET maxmemory 1", "CONFIG REWRITE", "ACL LIST", "ACL SETUSER x", "ACL LOAD",
     "FLUSHALL", "FLUSHDB", "SHUTDOWN", "DEBUG SLEEP 0", "REPLICAOF NO ONE", "MONITOR", "SAVE", "BGREWRITEAOF",
     "MODULE LIST", "CLIENT KILL 127.0.0.1:1", "CLUSTER RESET", "CLUSTER MEET 127.0.0.1 1", "CLUSTER FAILOVER",
-    "SLOWLOG RESET", "SWAPDB 0 1", "KEYS *",
+    "SLOWLOG RESET", "SWAPDB 0 1", "KEYS *", "CLIENT PAUSE 1", "CLIENT LIST", "LATENCY RESET",
 )  # fmt: skip
 READS = (f"GET {KEY}", f"HGETALL {KEY}", f"DUMP {KEY}", "SCAN 0")
 WRITES = (f"SET {KEY} 1", f"DEL {KEY}", f"EXPIRE {KEY} 1", f"XADD {KEY} * a 1")
@@ -56,7 +58,7 @@ SENTINEL_ASKS = (
 )  # fmt: skip
 SENTINEL_COMMANDS = (
     "SENTINEL FAILOVER main", "SENTINEL SET main quorum 1", "SENTINEL REMOVE main", "SENTINEL MONITOR x 127.0.0.1 1 1",
-    "SENTINEL RESET *", "SENTINEL FLUSHCONFIG", "ACL LIST", "SHUTDOWN",
+    "SENTINEL RESET *", "SENTINEL FLUSHCONFIG", "ACL LIST", "SHUTDOWN", "CLIENT KILL 127.0.0.1:1", "CLIENT PAUSE 1",
 )  # fmt: skip
 SENTINEL_MAY = {
     "app": (*SENTINEL_ASKS, "PING", "SUBSCRIBE +switch-master"),
@@ -73,9 +75,10 @@ SENTINEL_MUST_NOT = {
 
 
 def stranger(node: Subject, username: str | None = None, password: str | None = None) -> Any:
-    """A client that knows no password of the stack."""
+    """A client that knows no password of the stack, and does not try a second time."""
     host, port = endpoint(node.entry)
-    return redis.Redis(host, port, username=username, password=password, socket_connect_timeout=2, socket_timeout=2)
+    options: dict[str, Any] = {"socket_connect_timeout": 2, "socket_timeout": 2, "protocol": 2, "retry": Retry(NoBackoff(), 0)}
+    return redis.Redis(host, port, username=username, password=password, **options)
 
 
 @pytest.mark.parametrize("command", ["PING", "GET verify:key", "INFO", "CONFIG GET save", "SENTINEL MASTERS", "CLUSTER NODES"])

@@ -4,7 +4,7 @@ import pytest
 
 from operations.connect import endpoint
 from operations.inventory import Inventory, SentinelSettings
-from operations.parse import SentinelEntry, items, sentinel_entry
+from operations.parse import SentinelEntry, items, pairs, sentinel_entry
 from tests.infra.subject import Subject
 from tests.infra.test_access import SENTINEL_MAY, SENTINEL_MUST_NOT
 
@@ -70,7 +70,8 @@ def test_its_settings_are_the_declared_ones(sentinel: Subject, settings: Sentine
 
 
 def test_it_announces_its_own_address(sentinel: Subject) -> None:
-    assert sentinel.shell("cat /data/sentinel.conf").count(f"sentinel announce-ip {sentinel.entry.address}") == 1
+    announced = pairs(sentinel.ask("SENTINEL", "CONFIG", "GET", "announce-*"))
+    assert (announced["announce-ip"], announced["announce-port"]) == (sentinel.entry.address, str(sentinel.entry.port))
 
 
 def test_every_sentinel_has_an_identity_of_its_own(subjects: dict[str, Subject], inventory: Inventory) -> None:

@@ -238,10 +238,10 @@ class Stack:
 
     def leftovers(self) -> list[str]:
         """Everything on the engine that carries this stack's name, whoever made it."""
-        client, prefix = engine(), f"redis-{self.name}"
-        names = [str(container.name) for container in client.containers.list(all=True)]
-        names += [volume.name for volume in client.volumes.list()]
-        names += [str(network.name) for network in client.networks.list()]
+        # The plain lists: those of the SDK ask again for each object, and others' objects may be gone by then.
+        api, prefix = engine().api, f"redis-{self.name}"
+        names = [entry["Names"][0].lstrip("/") for entry in api.containers(all=True)]
+        names += [entry["Name"] for entry in (*(api.volumes()["Volumes"] or ()), *api.networks())]
         return sorted(name for name in names if name == prefix or name.startswith(f"{prefix}-"))
 
     def wait_healthy(self, access: Access, seconds: float) -> float:
@@ -299,9 +299,11 @@ def throw_away_stack(
 ) -> Iterator[Stack]:
     """A prepared stack (not up yet); removed at the end whatever happens. `spec` is a file or a spec's own fields.
 
+    `topic` becomes part of a name that is not used yet; a whole name (`t-…`) is taken as it is.
+
     With --keep-failed, a stack of which a test failed stays, and how to reach it is printed.
     """
-    name = fresh_name(topic)
+    name = topic if topic.startswith(PREFIX) else fresh_name(topic)
     home = folder / name
     home.mkdir(parents=True)
     if isinstance(spec, Path):

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import redis
 from redis.backoff import NoBackoff
+from redis.exceptions import RedisClusterException
 from redis.retry import Retry
 
 from operations.clients import TopologyClient, application_client
@@ -85,7 +86,7 @@ class Load:
                     part.acknowledged[key] = value
                     part.last_acknowledged = time.monotonic()
                 self._stop.wait(PAUSE_SECONDS)
-            except (redis.RedisError, ToolkitError, OSError):
+            except (redis.RedisError, RedisClusterException, ToolkitError, OSError):
                 part.unknown += 1
                 with contextlib.suppress(Exception):
                     if client is not None:

@@ -38,7 +38,7 @@ class Recorder(Mocks):
             outputs["version"] = "8.0.2"
         return f"{args.name}-id", outputs
 
-    def call(self, args: MockCallArgs) -> dict[str, Any]:
+    def call(self, args: MockCallArgs) -> tuple[dict[Any, Any], list[tuple[str, str]] | None]:
         raise AssertionError(f"the program must not call {args.token}")
 
     def of_type(self, suffix: str) -> dict[str, dict[str, Any]]:
@@ -202,15 +202,17 @@ def test_a_first_creation_starts_all_nodes_at_once(monkeypatch: pytest.MonkeyPat
 def test_standing_nodes_are_replaced_one_after_the_other_never_two_of_a_shard_in_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
     plan = plan_of("cluster")
     waits = dependencies(plan, frozenset(node.container for node in plan.nodes), monkeypatch)
-    order = [node.name for node in plan.nodes]
+    order = [node.name for node in plan.replacement_order]
     for before, after in itertools.pairwise(order):
         assert waits[after] == {"carrier", before}
-    shards = [node.shard for node in plan.nodes]
+    shards = [node.shard for node in plan.replacement_order]
+    assert [node.member for node in plan.replacement_order] == [2, 2, 2, 1, 1, 1]
     assert all(a != b for a, b in itertools.pairwise(shards))
 
 
 def test_a_new_node_of_a_standing_stack_waits_for_no_replacement_chain_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     before, after = plan_of("replication", replicas=1), plan_of("replication", replicas=2)
     waits = dependencies(after, frozenset(node.container for node in before.nodes), monkeypatch)
-    assert waits["node-2"] == {"carrier", "node-1"}
-    assert waits["node-3"] == {"carrier", "node-2"}
+    assert waits["node-3"] == {"carrier"}
+    assert waits["node-2"] == {"carrier"}
+    assert waits["node-1"] == {"carrier", "node-2"}

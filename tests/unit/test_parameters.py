@@ -61,8 +61,7 @@ def test_parameters_that_every_engine_takes_pass(name: str, version: str, parame
         ),
         (
             {"cluster-databases": 2},
-            "parameters.cluster-databases is not a parameter of redis 8.0; "
-            "remove it, or use an engine that knows it: valkey 9.1",
+            "parameters.cluster-databases is not a parameter of redis 8.0; remove it, or use an engine that knows it: valkey 9.1",
         ),
         ({"HZ": 20}, "parameters is HZ, which cannot be the name of a parameter; did you mean hz?"),
         ({"a\nb": 20}, 'parameters is "a\\nb", which cannot be the name of a parameter; use letters, digits and hyphens'),
@@ -81,8 +80,11 @@ def test_parameters_that_every_engine_takes_pass(name: str, version: str, parame
             "parameters.loglevel is loud, which is not possible here; use debug, verbose, notice, warning or nothing",
         ),
         ({"io-threads": 500}, "parameters.io-threads is 500, which is out of range; use 1 to 128"),
-        ({"slave-priority": 5}, "parameters.slave-priority is 5 but slave-priority is an old name of replica-priority; "
-         "use parameters.replica-priority"),
+        (
+            {"slave-priority": 5},
+            "parameters.slave-priority is 5 but slave-priority is an old name of replica-priority; "
+            "use parameters.replica-priority",
+        ),
         ({"maxmemory": "1gb"}, "parameters.maxmemory is 1gb but belongs to memory.maxmemory; use memory.maxmemory"),
         (
             {"min-slaves-to-write": 1},
@@ -100,7 +102,8 @@ def test_parameters_that_every_engine_takes_pass(name: str, version: str, parame
         ({"tls-port": 6380}, "parameters.tls-port is 6380 but this release does not set up TLS; remove it"),
         (
             {"notify-keyspace-events": "E\nrequirepass x"},
-            'parameters.notify-keyspace-events is "E\\nrequirepass x" but a value cannot hold quotes, backslashes or line breaks; '
+            'parameters.notify-keyspace-events is "E\\nrequirepass x" but a value cannot hold quotes, backslashes '
+            "or line breaks; "
             "write it without them",
         ),
         (
@@ -109,7 +112,7 @@ def test_parameters_that_every_engine_takes_pass(name: str, version: str, parame
             "names; remove it",
         ),
     ],
-)  # fmt: skip
+)
 def test_parameters_that_cannot_work_are_refused(parameters: dict[str, Any], sentence: str) -> None:
     assert problems(parameters) == [sentence]
 
@@ -135,8 +138,11 @@ def test_an_image_of_a_known_version_is_checked_like_the_toolkits_own() -> None:
 def test_what_changes_live_and_what_is_fixed_at_boot_is_known(name: str, version: str) -> None:
     known = catalogue(name, version)
     assert known is not None
-    live = {parameter: found.live for parameter in ("maxmemory", "hz", "databases", "tcp-backlog", "rdbchecksum")
-            if (found := known.find(parameter))}  # fmt: skip
+    live = {
+        parameter: found.live
+        for parameter in ("maxmemory", "hz", "databases", "tcp-backlog", "rdbchecksum")
+        if (found := known.find(parameter))
+    }
     assert live == {"maxmemory": True, "hz": True, "databases": False, "tcp-backlog": False, "rdbchecksum": False}
     assert known.exact_version.startswith(f"{version}.")
     old, new = known.find("slave-priority"), known.find("replica-priority")
@@ -161,7 +167,7 @@ def test_there_is_a_list_for_every_version_that_has_an_image_and_for_the_default
 def test_whatever_the_toolkit_writes_is_known_to_the_server_and_not_for_users(name: str, version: str, topology: str) -> None:
     made = Spec.model_validate({"topology": topology, "engine": {"name": name, "version": version}})
     plan = make_plan(made, "shop", addressing(7))
-    files = node_files(plan, plan.data_nodes[0], {user: "x" for user in USERS})
+    files = node_files(plan, plan.data_nodes[0], dict.fromkeys(USERS, "x"))
     written = {line.split(" ")[0] for line in files[f"{plan.data_nodes[0].name}/declared.conf"].splitlines() if line}
     known = catalogue(name, version)
     assert known is not None

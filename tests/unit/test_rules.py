@@ -361,7 +361,8 @@ DOUBTED: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
         "standalone",
         {"memory": {"maxmemory": "3gb"}, **RDB},
         {"memory": {"maxmemory": "4gb"}, **RDB},
-        "limits.stop_timeout_seconds is 60 but handing over and saving 4gb can take 64 s, then the server is killed; use 64 or more",
+        "limits.stop_timeout_seconds is 60 but handing over and saving 4gb can take 64 s, then the server is "
+        "killed; use 64 or more",
     ),
     (
         "replication",

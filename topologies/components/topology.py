@@ -74,7 +74,7 @@ class Topology(pulumi.ComponentResource):
 
         containers: list[docker.Container] = []
         previous: list[docker.Container] = []
-        for node in plan.nodes:
+        for node in plan.replacement_order:
             container = node_container(
                 plan,
                 node,

@@ -1,0 +1,93 @@
+"""redis-py clients as an application makes them: one of its own per thread, explicit time-outs, retries as declared."""
+
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.cluster import ClusterNode, RedisCluster
+from redis.retry import Retry
+from redis.sentinel import Sentinel
+
+from drills.workload.settings import Settings
+
+Client = Any
+"""redis.Redis or redis.cluster.RedisCluster; neither has useful type hints for raw commands."""
+
+_ClusterNode: Any = ClusterNode
+
+
+def _options(settings: Settings) -> dict[str, Any]:
+    return {
+        "username": settings.username,
+        "password": settings.password,
+        "socket_connect_timeout": settings.connect_timeout,
+        "socket_timeout": settings.request_timeout,
+        "retry": Retry(NoBackoff(), settings.retries),
+    }
+
+
+def reachable(settings: Settings, host: str, port: int) -> tuple[str, int]:
+    """Where this process reaches what is announced as `host:port`."""
+    return settings.remap.get(f"{host}:{port}", (host, port))
+
+
+class _MappedSentinel(Sentinel):
+    settings: Settings
+
+    def discover_master(self, service_name: str) -> tuple[str, int]:
+        host, port = super().discover_master(service_name)  # type: ignore[no-untyped-call]
+        return reachable(self.settings, host, port)
+
+
+def connect(settings: Settings) -> Client:
+    """A client of the topology; raises redis.RedisError when nobody answers."""
+    options = _options(settings)
+    if settings.way == "cluster":
+        return RedisCluster(
+            startup_nodes=[_ClusterNode(target.host, target.port) for target in settings.targets],
+            require_full_coverage=False,
+            address_remap=(lambda where: reachable(settings, *where)) if settings.remap else None,
+            **options,
+        )
+    if settings.way == "sentinel":
+        asking = {**options, "decode_responses": True}
+        sentinel: Any = _MappedSentinel(list(settings.sentinels), sentinel_kwargs=asking, **options)  # type: ignore[no-untyped-call]
+        sentinel.settings = settings
+        return sentinel.master_for(settings.service, **options)
+    return DirectClient(settings)
+
+
+class DirectClient:
+    """A client of single nodes without anybody to ask: it stays with the node that accepts writes, and after an error looks for
+    another that says it is primary. That is what an application on plain replication has to do by itself."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        make: Client = redis.Redis
+        self._clients: list[Client] = [
+            make(host=target.host, port=target.port, **_options(settings)) for target in settings.targets
+        ]
+        self._current = 0
+        self._look()
+
+    def _look(self) -> None:
+        for number, client in enumerate(self._clients):
+            try:
+                answer: Any = client.execute_command("ROLE")
+            except redis.RedisError:
+                continue
+            if answer[0] in (b"master", "master"):
+                self._current = number
+                return
+
+    def execute_command(self, *args: Any, **_options: Any) -> Any:
+        try:
+            return self._clients[self._current].execute_command(*args)
+        except (redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError):
+            if len(self._clients) > 1:
+                self._look()
+            raise
+
+    def close(self) -> None:
+        for client in self._clients:
+            client.close()

@@ -1,0 +1,125 @@
+"""From a stack to the settings of its clients: who writes where, how fast, and through what."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from redis.crc import key_slot
+
+from drills.workload.settings import LaneSettings, Mode, Settings, Target, Way
+from operations.connect import endpoint
+from operations.errors import UsageError
+from operations.inventory import Access, Inventory
+
+KEY_PREFIX = "redis-topologies:drill"
+MAIN_OCTET, SIDE_OCTET, WATCH_OCTET = 2, 250, 251
+"""Last part of the addresses of client containers: never those of nodes."""
+
+SlotRanges = Sequence[tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Load:
+    """What the user asks for: `clients` in all, `rate` requests per second in all (0: as fast as they can)."""
+
+    clients: int = 12
+    rate: float = 600.0
+    mode: Mode = "plain"
+    acks: int = 0
+    read_every: int = 10
+    retries: int = 0
+    request_timeout: float = 0.5
+    payload_bytes: int = 0
+    record: bool = True
+
+    @property
+    def summary(self) -> str:
+        """One line for people."""
+        speed = f"{self.rate:,.0f} requests/s" if self.rate else "as fast as answers come"
+        mode = {"plain": "plain writes", "wait": f"WAIT {self.acks} checked", "waitaof": f"WAITAOF 1 {self.acks} checked"}[
+            self.mode
+        ]
+        return f"{self.clients} clients, {speed}, {mode}"
+
+
+def ways(inventory: Inventory) -> Way:
+    """How an application reaches this topology."""
+    ways: dict[str, Way] = {"cluster": "cluster", "sentinel": "sentinel"}
+    return ways.get(inventory.topology, "direct")
+
+
+def lanes(
+    run: str, clients: int, slots: Mapping[int, SlotRanges], first: int = 0, shards: Sequence[int] | None = None
+) -> tuple[LaneSettings, ...]:
+    """`clients` lanes, dealt to the shards in turn and spread evenly over each shard's slots; without slots all in shard 1.
+
+    `slots` maps shard to its ranges, both ends inclusive; `first` is the number of the first lane.
+    """
+    order = list(shards if shards is not None else (sorted(slots) or [1]))
+    per_shard = {shard: clients // len(order) + (place < clients % len(order)) for place, shard in enumerate(order)}
+    if not slots:
+        return tuple(
+            LaneSettings(lane, lane, f"{KEY_PREFIX}:{run}:{lane}", None, order[0]) for lane in range(first, first + clients)
+        )
+    tags = {shard: _tags(slots[shard], per_shard[shard], run) for shard in order}
+    found = []
+    for number in range(clients):
+        shard = order[number % len(order)]
+        tag, slot = tags[shard][number // len(order)]
+        lane = first + number
+        found.append(LaneSettings(lane, lane, f"{KEY_PREFIX}:{{{tag}}}:{run}:{lane}", slot, shard))
+    return tuple(found)
+
+
+def _tags(ranges: SlotRanges, count: int, run: str) -> list[tuple[str, int]]:
+    """`count` hash tags whose slots lie in `ranges`, one in each of `count` equal pieces of them."""
+    owned = [slot for low, high in ranges for slot in range(low, high + 1)]
+    if not owned:
+        raise UsageError("a shard without slots cannot be written to")
+    piece = {slot: position * count // len(owned) for position, slot in enumerate(owned)}
+    chosen: dict[int, tuple[str, int]] = {}
+    number = 0
+    while len(chosen) < count:
+        tag = f"{run}-{number}"
+        number += 1
+        slot = key_slot(tag.encode())
+        place = piece.get(slot)
+        if place is not None and place not in chosen:
+            chosen[place] = (tag, slot)
+    return [chosen[place] for place in range(count)]
+
+
+def settings(
+    access: Access, load: Load, run: str, slots: Mapping[int, SlotRanges], inside: bool = True,
+    side: str = "main", first: int = 0, clients: int | None = None, shards: Sequence[int] | None = None,
+) -> Settings:  # fmt: skip
+    """Settings of one client process. `inside` the stack's network, nodes are reached by their own addresses; else through the
+    published ports. `clients` (default: all of `load`) share the rate in proportion."""
+    inventory = access.inventory
+    count = load.clients if clients is None else clients
+
+    def where(name: str) -> tuple[str, int]:
+        node = inventory.node(name)
+        return (node.address, node.port) if inside else endpoint(node)
+
+    remap = {} if inside else {f"{node.address}:{node.port}": endpoint(node) for node in inventory.nodes}
+    return Settings(
+        run=run,
+        way=ways(inventory),
+        targets=tuple(Target(node.name, *where(node.name)) for node in inventory.data_nodes),
+        username="app",
+        password=access.credentials.password("app"),
+        lanes=lanes(run, count, slots, first, shards),
+        sentinels=tuple(where(node.name) for node in inventory.sentinels),
+        service=inventory.sentinel.service if inventory.sentinel else "",
+        side=side,
+        rate=load.rate / max(load.clients, 1),
+        mode=load.mode,
+        acks=load.acks,
+        read_every=load.read_every,
+        retries=load.retries,
+        connect_timeout=load.request_timeout,
+        request_timeout=load.request_timeout,
+        payload_bytes=load.payload_bytes,
+        remap=remap,
+        record=load.record,
+    )

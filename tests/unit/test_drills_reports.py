@@ -1,0 +1,309 @@
+"""From a history to journal, JUnit file and page."""
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as Xml
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from drills import journal as journals
+from drills import junit, report
+from drills.bounds import Timing
+from drills.charts import ticks
+from drills.checkers.base import Verdict
+from drills.examine import Repetition, Setup, examine
+from drills.history import read_history, write_history
+from drills.journal import Context, DrillEntry, Journal, compose
+from drills.objectives import Policy, default_objectives
+from drills.records import Damage, Operation
+from drills.statistics import MOST_CELLS, Histogram, Series, summarise
+from drills.synthetic import Failover, Story, failover
+from operations.errors import ExitCode, InvalidInput
+
+POLICY = Policy(Timing("cluster", "redis", 8, 2.0), 1, True, "everysec", None)
+NODES = tuple(f"node-{shard}-{member}" for shard in (1, 2, 3) for member in (1, 2))
+SETUP = Setup("crash", (1, 2, 3), NODES, NODES, default_objectives(POLICY), POLICY)
+CONTEXT = Context(
+    drill=DrillEntry(name="crash-primary", title="Crash <of> a primary", description="SIGKILL & held down", kind="crash"),
+    stack="cluster", topology="cluster", engine="redis 8.0.2", versions={"redis-topologies": "0.1.0"}, spec={"shards": 3},
+    objectives={}, workload={"summary": "12 clients", "seed": 7}, started="2026-01-01T12:00:00Z",
+)  # fmt: skip
+GOOD = Failover(rate=12)
+
+
+def stories(*rules: Failover) -> Story:
+    story = None
+    for number, rule in enumerate(rules, 1):
+        story = failover(rule, start=(number - 1) * 18.0, repetition=number, story=story)
+    assert story is not None
+    return story
+
+
+def examined(*rules: Failover) -> tuple[Repetition, ...]:
+    story = stories(*rules)
+    return examine(lambda: story.records, SETUP)
+
+
+def journal_of(*rules: Failover, **more: Any) -> Journal:
+    return compose(CONTEXT, examined(*rules), "2026-01-01T12:01:00Z", **more)
+
+
+# --- examination --------------------------------------------------------------------------------------------------------
+
+
+def test_a_good_run_is_true_in_every_check_and_objective() -> None:
+    (repetition,) = examined(GOOD)
+    assert repetition.verdict is Verdict.TRUE
+    assert {check.name: check.verdict for check in repetition.checks} == dict.fromkeys(
+        ("history", "steady", "window", "lost", "phantom", "split-brain", "one-primary", "views", "stale", "redundancy"),
+        Verdict.TRUE,
+    )
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        Failover(rate=12, detection=5.0),
+        Failover(rate=12, detection=1.0, split_brain=5.0),
+        Failover(rate=12, lost=30, fault_at=4.0, detection=4.9),
+    ],
+)
+def test_a_bad_run_is_false(rule: Failover) -> None:
+    assert examined(rule)[0].verdict is Verdict.FALSE
+
+
+def test_a_loss_within_the_budget_is_reported_but_does_not_fail() -> None:
+    (repetition,) = examined(Failover(rate=12, lost=5))
+    assert repetition.measured.lost == 5
+    assert next(check for check in repetition.checks if check.name == "lost").verdict is Verdict.FALSE
+    assert repetition.verdict is Verdict.TRUE
+
+
+def test_each_repetition_is_judged_by_itself() -> None:
+    found = examined(GOOD, Failover(rate=12, detection=5.0), Failover(rate=12, lost=5))
+    assert [repetition.verdict for repetition in found] == [Verdict.TRUE, Verdict.FALSE, Verdict.TRUE]
+    assert [repetition.measured.lost for repetition in found] == [0, 0, 5]
+
+
+def test_a_saved_history_gives_the_same_answers_as_the_live_one(tmp_path: Path) -> None:
+    story = stories(GOOD, Failover(rate=12, lost=5))
+    path = tmp_path / "history.jsonl"
+    write_history(path, story.records)
+    assert examine(lambda: read_history(path), SETUP) == examine(lambda: story.records, SETUP)
+
+
+def test_a_doctored_history_is_caught() -> None:
+    """Remove one acknowledged write from the final read's run, as a tool that hides a loss would have to find it there."""
+    story = stories(GOOD)
+    gone = next(
+        number for number, record in enumerate(story.records)
+        if isinstance(record, Operation) and record.kind == "write" and record.outcome == "ok"
+    )  # fmt: skip
+    without = [record for number, record in enumerate(story.records) if number != gone]
+    (repetition,) = examine(lambda: without, SETUP)
+    assert repetition.verdict is not Verdict.TRUE
+
+
+def test_a_history_that_stops_in_the_middle_is_unknown() -> None:
+    story = stories(GOOD)
+    half = story.records[: len(story.records) // 2]
+    (repetition,) = examine(lambda: half, SETUP)
+    assert repetition.verdict is not Verdict.TRUE
+    assert repetition.measured.lost is None
+
+
+def test_a_damaged_line_makes_the_run_unknown() -> None:
+    records = [*stories(GOOD).records]
+    records.insert(2000, Damage(2000, "unknown kind", torn=False))  # type: ignore[arg-type]
+    (repetition,) = examine(lambda: records, SETUP)
+    assert repetition.verdict is Verdict.UNKNOWN
+
+
+def test_a_history_without_repetitions_has_none() -> None:
+    assert examine(list, SETUP) == ()
+
+
+# --- journal ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_journal_reads_back_as_it_was_written(tmp_path: Path) -> None:
+    journal = journal_of(GOOD, Failover(rate=12, lost=3))
+    journals.save(journal, tmp_path)
+    assert journals.load(tmp_path) == journal
+    assert [path.name for path in tmp_path.iterdir()] == ["journal.json"], "nothing partial is left"
+
+
+@pytest.mark.parametrize(
+    ("rule", "more", "result", "code"),
+    [
+        (GOOD, {}, "met", ExitCode.OK),
+        (Failover(rate=12, detection=5.0), {}, "missed", ExitCode.MISSED),
+        (GOOD, {"problems": ["node-1-1 did not start again"]}, "broken", ExitCode.BROKEN),
+        (GOOD, {"interrupted": True}, "interrupted", ExitCode.INTERRUPTED),
+        (Failover(rate=12, detection=5.0), {"problems": ["x"], "interrupted": True}, "missed", ExitCode.MISSED),
+    ],
+)
+def test_the_result_and_its_exit_code(rule: Failover, more: dict[str, Any], result: str, code: ExitCode) -> None:
+    journal = journal_of(rule, **more)
+    assert (journal.result, journal.exit_code) == (result, code)
+
+
+def test_a_drill_without_any_repetition_is_unknown_and_never_met() -> None:
+    assert compose(CONTEXT, (), "now").result == "unknown"
+    broken = compose(CONTEXT, (), "now", problems=["the engine went away"])
+    assert (broken.result, broken.summary) == ("broken", "the engine went away")
+
+
+def test_figures_have_least_median_and_most_over_all_repetitions() -> None:
+    journal = journal_of(*(Failover(rate=12, detection=detection) for detection in (1.5, 2.0, 2.5)))
+    refused = next(figure for figure in journal.figures if figure.name == "writes refused")
+    assert refused.least < refused.middle < refused.most
+    assert len(refused.values) == 3
+    assert refused.limit == pytest.approx(4.73)
+
+
+def test_the_summary_tells_the_worst_first_and_names_the_run() -> None:
+    journal = journal_of(GOOD, Failover(rate=12, detection=5.0))
+    assert re.match(r"Writes refused for 6\.\d+ s of 4\.73 s .*\(run 2\)\.$", journal.summary)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"schema_version": 99}', '{"schema_version": 1}'])
+def test_what_is_no_journal_is_refused_with_its_path(tmp_path: Path, content: str) -> None:
+    (tmp_path / "journal.json").write_text(content)
+    with pytest.raises(InvalidInput, match=r"journal\.json"):
+        journals.load(tmp_path)
+
+
+def test_a_directory_without_a_journal_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="not the journal of a drill"):
+        journals.load(tmp_path)
+
+
+# --- junit --------------------------------------------------------------------------------------------------------------
+
+
+def parsed(xml: str) -> Xml.Element:
+    return Xml.fromstring(xml)  # noqa: S314 - made by this test
+
+
+def test_junit_counts_failures_and_errors() -> None:
+    good = parsed(junit.junit(journal_of(GOOD)))
+    assert (good.get("failures"), good.get("errors")) == ("0", "0")
+    bad = parsed(junit.junit(journal_of(Failover(rate=12, detection=5.0), problems=["the engine\x00 went away"])))
+    assert (bad.get("failures"), bad.get("errors")) == ("1", "1")
+    assert [case.get("name") for case in bad.iter("testcase") if case.find("failure") is not None] == ["objective unavailable"]
+
+
+# --- the page -----------------------------------------------------------------------------------------------------------
+
+
+class Page(HTMLParser):
+    """Collects what the page would fetch, and whether every tag is closed."""
+
+    VOID = frozenset({"meta", "link", "br", "img", "input", "hr"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fetched: list[str] = []
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.fetched += [value or "" for name, value in attrs if name in ("src", "href", "data")]
+        if tag in ("script", "link", "iframe", "img"):
+            self.fetched.append(tag)
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        pass
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+@pytest.mark.parametrize(
+    "journal",
+    [
+        journal_of(GOOD),
+        journal_of(GOOD, Failover(rate=12, detection=5.0), Failover(rate=12, split_brain=4.0)),
+        compose(CONTEXT, (), "now", problems=["the engine <went> away"]),
+    ],
+    ids=["one good", "three mixed", "nothing measured"],
+)
+def test_the_page_is_well_formed_and_fetches_nothing(journal: Journal) -> None:
+    html = report.report(journal)
+    page = Page()
+    page.feed(html)
+    page.close()
+    assert page.open == []
+    assert page.fetched == []
+    assert not re.search(r"@import|url\(|<of>|<went>", html)
+    assert "prefers-color-scheme: dark" in html
+    assert journal.summary.split("(")[0].strip() in html or "&lt;" in html
+
+
+def test_the_page_says_the_verdict_first() -> None:
+    html = report.report(journal_of(Failover(rate=12, detection=5.0)))
+    assert 0 < html.index("Objective missed") < html.index("Time line") < html.index("Objectives")
+
+
+def test_the_page_comes_from_the_saved_journal_alone(tmp_path: Path) -> None:
+    journal = journal_of(GOOD)
+    journals.save(journal, tmp_path)
+    assert report.report(journals.load(tmp_path)) == report.report(journal)
+
+
+# --- statistics ---------------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.integers(1_000, 60_000_000_000), min_size=1), st.sampled_from([0.5, 0.9, 0.99, 1.0]))
+def test_percentiles_are_at_most_four_per_cent_high(values: list[int], share: float) -> None:
+    histogram = Histogram()
+    for value in values:
+        histogram.add(value)
+    exact = sorted(values)[max(0, -(-int(share * 1000) * len(values) // 1000) - 1)]
+    found = histogram.percentile(share)
+    assert found is not None
+    assert exact <= found <= exact * 1.041 + 1
+    assert histogram.largest == max(values)
+
+
+def test_an_empty_histogram_has_no_percentile() -> None:
+    assert Histogram().percentile(0.5) is None
+
+
+@given(st.lists(st.integers(0, 10**12), min_size=1, max_size=300))
+def test_a_series_keeps_every_event_in_a_bounded_number_of_cells(moments: list[int]) -> None:
+    series = Series(0)
+    for moment in moments:
+        series.at(moment).ok += 1
+    assert sum(cell.ok for cell in series.cells) == len(moments)
+    assert len(series.cells) <= MOST_CELLS
+    for moment in moments:
+        assert series.cells[moment // series.width].ok > 0
+
+
+def test_a_summary_leaves_out_what_is_not_known() -> None:
+    summary = summarise([3.0, None, 1.0, 2.0])
+    assert summary is not None
+    assert (summary.count, summary.least, summary.middle, summary.most) == (3, 1.0, 2.0, 3.0)
+    assert summarise([None]) is None
+
+
+@given(st.floats(-1000, 1000), st.floats(0.01, 1000))
+def test_ticks_are_few_round_and_inside(low: float, span: float) -> None:
+    found = ticks(low, low + span)
+    assert len(found) <= 12
+    assert all(low - 1e-6 <= tick <= low + span + 1e-6 for tick in found)
+
+
+def test_a_journal_is_plain_json(tmp_path: Path) -> None:
+    path = journals.save(journal_of(GOOD), tmp_path)
+    data = json.loads(path.read_text())
+    assert data["result"] == "met"
+    assert data["repetitions"][0]["drawing"]["lanes"][0]["shard"] == 1
