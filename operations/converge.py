@@ -13,6 +13,7 @@ from operations.errors import CheckFailed, NotOurs, ToolkitError, Unreachable
 from operations.form import decide_cluster
 from operations.inventory import Access, Inventory
 from operations.observe import Observation, look
+from operations.parameters import apply_parameters, described
 from operations.replicate import decide_replication
 from operations.sentinels import decide_sentinels
 from operations.steps import Action, Decision, Overdue, Wait, act, decision
@@ -86,6 +87,9 @@ def converge(access: Access, report: Report = print, seconds: float | None = Non
             refuse_strangers(observation)
             step = decide(observation, inventory, overdue)
             if step.is_done:
+                for line in described(apply_parameters(fleet, inventory), inventory.data_nodes):
+                    changes.append(line)
+                    report(line)
                 return ConvergeResult(tuple(changes), time.monotonic() - started, verdict(observation, inventory), observation)
             actions = memory.due(step.actions, time.monotonic())
             for action in actions:

@@ -77,6 +77,13 @@ wait_for_failover() {
     say "nobody took over within $waited s and nobody holds newer data: starting from what is on disk"
 }
 
+# A server that finds `appendonly yes` and no append-only file starts empty and then overwrites the snapshot. So it starts without,
+# and convergence switches the append-only file on in the running server, which writes it from the data.
+aof_would_hide_snapshot() {
+    grep -q '^appendonly yes' "$config/declared.conf" && [ -e "$DATA/dump.rdb" ] && [ ! -e "$DATA/appendonlydir" ] || return 1
+    say "there is a snapshot but no append-only file: starting from the snapshot, the append-only file is switched on afterwards"
+}
+
 settle_role() {
     [ "$RESTART" = after-failover ] && was_primary && wait_for_failover
     role=
@@ -92,13 +99,16 @@ settle_role() {
             fi
         fi
     fi
+    snapshot_first=
+    aof_would_hide_snapshot && snapshot_first=yes
     {
         [ -z "$role" ] || printf '%s\n' "$role"
         printf 'include %s/declared.conf\n' "$config"
+        [ -z "$snapshot_first" ] || printf 'appendonly no\n'
     } > "$DATA/server.conf.new" && mv "$DATA/server.conf.new" "$DATA/server.conf" || die "cannot write $DATA/server.conf: is the disk full?"
 }
 
-# What this volume belongs to, for the next stack that finds it (see topologies/adoption.py).
+# What this volume belongs to, for the next stack that finds it (see topologies/guard.py).
 write_identity() {
     version=$("$(server_binary)" --version)
     version=${version#*v=}

@@ -7,7 +7,7 @@ from typing import Any
 
 from drills.records import CHUNK, FinalRead
 from drills.workload import connections
-from drills.workload.asked import asked, error_word
+from drills.workload.asked import error_word, this_thread
 from drills.workload.client import content, key_of
 from drills.workload.settings import LaneSettings, Settings
 
@@ -27,7 +27,7 @@ def audit_lane(
     for first in range(0, upto + 1, CHUNK):
         last = min(first + CHUNK - 1, upto)
         while True:
-            asked.begin()
+            this_thread().begin()
             try:
                 if client is None:
                     client = connections.connect(patient)
@@ -46,7 +46,7 @@ def audit_lane(
 
 
 def _name(settings: Settings) -> str | None:
-    return next((target.name for target in settings.targets if (target.host, target.port) == asked.where), None)
+    return next((target.name for target in settings.targets if (target.host, target.port) == this_thread().where), None)
 
 
 def examine(entries: Any, settings: Settings, lane: int, first: int, last: int, at: int, node: str | None) -> FinalRead:

@@ -7,7 +7,7 @@ from typing import Any
 
 from drills.records import CHUNK, Client, Lane, Reserve, Shed, encode
 from drills.workload import connections
-from drills.workload.asked import asked, classify
+from drills.workload.asked import Asked, classify, this_thread
 from drills.workload.settings import LaneSettings, Settings
 
 RESERVE = 1000
@@ -42,6 +42,7 @@ class ClientThread(threading.Thread):
         self._phase = phase
         self._nodes = {(target.host, target.port): f'"{target.name}"' for target in settings.targets}
         self._client: connections.Client | None = None
+        self._asked = Asked()
         self._op = 0
         self.lines: deque[str] = deque()
         self.begin = threading.Event()
@@ -66,6 +67,7 @@ class ClientThread(threading.Thread):
         self.lines.append(encode(Reserve(self.lane.lane, self.reserved)))
 
     def run(self) -> None:
+        self._asked = this_thread()
         self.begin.wait()
         rate = self._settings.rate
         interval = int(1e9 / rate) if rate else 0
@@ -108,7 +110,7 @@ class ClientThread(threading.Thread):
             self._reserve()
         settings, lane = self._settings, self.lane
         outcome, word = "ok", None
-        asked.begin()
+        self._asked.begin()
         start = time.monotonic_ns()
         try:
             client = self._ready()
@@ -118,13 +120,13 @@ class ClientThread(threading.Thread):
                 word = self._confirm(client, key_of(lane.key, value))
                 outcome = "ok" if word is None else "info"
         except Exception as error:
-            outcome, word = classify(error, asked.sent, asked.sends)
+            outcome, word = classify(error, self._asked.sends, self._settings.retries)
         end = time.monotonic_ns()
         if outcome == "ok":
             self.confirmed = value
             self.acknowledged += 1
-            if asked.sends > 1:
-                word = f"sent-{asked.sends}-times"
+            if self._asked.sends > 1:
+                word = f"sent-{self._asked.sends}-times"
         self._record("w", value, start, end, planned, outcome, word)
 
     def _confirm(self, client: Any, key: str) -> str | None:
@@ -141,7 +143,7 @@ class ClientThread(threading.Thread):
             local, confirmed = client.execute_command("WAITAOF", 1, settings.acks, settings.acks_ms, **options)
             enough = local >= 1 and confirmed >= settings.acks
             shortfall = f"waitaof-{local}-{confirmed}-of-1-{settings.acks}"
-        if not asked.same_connection:
+        if not self._asked.same_connection:
             return "wait-elsewhere"
         return None if enough else shortfall
 
@@ -149,13 +151,13 @@ class ClientThread(threading.Thread):
         """The newest entry of the chunk that holds the last acknowledged write; 0 when there is none."""
         lane = self.lane
         outcome, word, value = "ok", None, 0
-        asked.begin()
+        self._asked.begin()
         start = time.monotonic_ns()
         try:
             entries = self._ready().execute_command("XREVRANGE", key_of(lane.key, self.confirmed), "+", "-", "COUNT", 1)
             value = newest(entries)
         except Exception as error:
-            outcome, word = "fail", classify(error, asked.sent, asked.sends)[1]
+            outcome, word = "fail", classify(error, self._asked.sends, self._settings.retries)[1]
         self._record("r", value, start, time.monotonic_ns(), planned, outcome, word)
 
     def _record(self, letter: str, value: int, start: int, end: int, planned: int, outcome: str, word: str | None) -> None:
@@ -163,7 +165,8 @@ class ClientThread(threading.Thread):
         if not self._settings.record:
             return
         lane, origin = self.lane, self._origin
-        node = self._nodes.get(asked.where, "null") if asked.where else "null"
+        asked = self._asked.connection
+        node = "null" if asked is None else self._nodes.get((asked.host, asked.port), "null")
         tail = '"]' if word is None else f'","{word}"]'
         self.lines.append(
             f'["{letter}",{lane.client},{self._op},{lane.lane},{value},{node},{start - origin},{end - start},{start - planned},'

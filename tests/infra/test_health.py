@@ -2,9 +2,8 @@
 
 from collections.abc import Callable
 
-import pytest
-
 from operations.inventory import Access
+from operations.kernel import BACKLOG, OVERCOMMIT, kernel_hints, read_kernel
 from operations.observe import observe
 from operations.verdict import State, verdict
 from tests.infra.subject import Subject
@@ -14,18 +13,6 @@ FIRST_CHECK_SECONDS = 25
 """The engine looks for the first time one interval after the start."""
 HINT = "hint"
 """Key under which a setting of the machine that could be better is reported; it is not a failure of the stack."""
-HINTS: dict[str, tuple[str, Callable[[str], bool], str]] = {
-    "overcommit": (
-        "/proc/sys/vm/overcommit_memory",
-        lambda value: value == "1",
-        "vm.overcommit_memory is {}: a snapshot can fail when memory is short; set it to 1 on the Docker host",
-    ),
-    "huge pages": (
-        "/sys/kernel/mm/transparent_hugepage/enabled",
-        lambda value: "[always]" not in value,
-        "transparent huge pages are on ({}): snapshots cost more memory and time; set them to madvise on the Docker host",
-    ),
-}
 
 
 def test_the_health_check_succeeds_when_it_is_run_now(node: Subject) -> None:
@@ -52,13 +39,10 @@ def test_the_stack_as_a_whole_is_as_declared(access: Access) -> None:
     assert (found.state, found.reasons) == (State.OK, ())
 
 
-@pytest.mark.parametrize("setting", HINTS)
 def test_what_the_machine_could_do_better_is_reported(
-    setting: str, subjects: dict[str, Subject], record_property: Callable[[str, object], None]
+    node: Subject, record_property: Callable[[str, object], None]
 ) -> None:
-    path, is_good, advice = HINTS[setting]
-    subject = next(iter(subjects.values()))
-    value = subject.shell(f"cat {path}").strip()
-    assert value, f"{path} is empty"
-    if not is_good(value):
-        record_property(HINT, advice.format(value))
+    settings = read_kernel(node.entry.container)
+    assert {OVERCOMMIT, BACKLOG} <= {path for path, value in settings.items() if value}, f"{node.name} tells only {settings}"
+    for hint in kernel_hints(settings, node.entry.docker_host):
+        record_property(HINT, hint)

@@ -5,7 +5,6 @@ Everything is put back, and the stack is green again at the end.
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest

@@ -1,7 +1,6 @@
 """Stacks that stand next to each other: neither may touch the other's addresses, ports, keys or data."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 

@@ -37,9 +37,7 @@ class SimulatedCluster:
     def line(self, name: str) -> ClusterNode:
         member, node = self.members[name], self.inventory.node(name)
         flags = frozenset({"slave" if member.primary_id else "master"})
-        return ClusterNode(
-            member.node_id, node.address, node.port, flags, member.primary_id, member.epoch, True, member.slots
-        )
+        return ClusterNode(member.node_id, node.address, node.port, flags, member.primary_id, member.epoch, True, member.slots)
 
     def observe(self) -> Observation:
         states = {}

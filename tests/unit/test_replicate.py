@@ -57,9 +57,7 @@ def test_blank_nodes_get_the_first_as_primary(inventory: Inventory) -> None:
 
 def test_every_role_is_written_to_the_servers_own_file() -> None:
     decided = step(REPLICATION, replicated(REPLICATION) | {"node-3": blank("node-3")})
-    assert [action.commands for action in decided.actions] == [
-        (("REPLICAOF", ADDRESS["node-1"], 6379), ("CONFIG", "REWRITE"))
-    ]
+    assert [action.commands for action in decided.actions] == [(("REPLICAOF", ADDRESS["node-1"], 6379), ("CONFIG", "REWRITE"))]
 
 
 @pytest.mark.parametrize("leader", NAMES)
