@@ -52,7 +52,7 @@ class Check:
         }
 
 
-@dataclass
+@dataclass(eq=False)  # plugins are kept in sets
 class Collector:
     """Takes pytest's reports as they come in."""
 

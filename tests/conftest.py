@@ -13,6 +13,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("redis topologies")
     group.addoption("--stack", default=None, help="the running stack that tests/infra looks at")
     group.addoption("--full", action="store_true", help="also run what belongs to make test-full")
+    group.addoption("--left-out", default=None, metavar="FILE", help="write the names of tests that are left out to FILE")
     group.addoption("--keep-failed", action="store_true", help="leave the stacks of failed live tests standing")
 
 
@@ -27,6 +28,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         (left_out if full_only else kept).append(item)
     if left_out:
         config.hook.pytest_deselected(items=left_out)
+        if config.getoption("--left-out"):
+            # Each worker writes the same, whole file.
+            Path(config.getoption("--left-out")).write_text("".join(f"{item.nodeid}\n" for item in left_out))
         items[:] = kept
 
 

@@ -122,7 +122,7 @@ def classify(error: BaseException, sends: int, retries: int) -> tuple[Outcome, s
     """What a failed request means, after it was sent `sends` times by a client that may try again `retries` times.
 
     Certainly not done is what was never sent, and what a server refused; everything else nobody knows. redis-py can meet a second
-    error while it handles the first (it asks other nodes for their addresses), so the first one counts. Without retries, a request
+    error while it handles the first (it asks other nodes for their addresses), so the first one counts. Without retries a request
     is only sent again after a redirection, which is a refusal; with retries, an earlier attempt may have been done.
     """
     first = error

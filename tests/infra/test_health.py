@@ -39,9 +39,7 @@ def test_the_stack_as_a_whole_is_as_declared(access: Access) -> None:
     assert (found.state, found.reasons) == (State.OK, ())
 
 
-def test_what_the_machine_could_do_better_is_reported(
-    node: Subject, record_property: Callable[[str, object], None]
-) -> None:
+def test_what_the_machine_could_do_better_is_reported(node: Subject, record_property: Callable[[str, object], None]) -> None:
     settings = read_kernel(node.entry.container)
     assert {OVERCOMMIT, BACKLOG} <= {path for path, value in settings.items() if value}, f"{node.name} tells only {settings}"
     for hint in kernel_hints(settings, node.entry.docker_host):

@@ -17,7 +17,7 @@ endpoint() {
 }
 
 # probe: prints the engine's version, or the client's complaint with status 1.
-probe() { timeout 10 docker version --format '{{.Server.Version}}' 2>&1; }
+probe() { timeout -k 1 10 docker version --format '{{.Server.Version}}' 2>&1; }
 
 report() {
     local version="$1" how="$2" running
@@ -25,23 +25,28 @@ report() {
     say "Docker $version at $(endpoint)$how, $running containers running"
 }
 
-pid_of_file() { [ -r "$1" ] && tr -dc '0-9' <"$1" || true; }
+# processes NAME: ids of living processes called NAME; one that ended and was not collected yet is none.
+processes() {
+    local pid
+    for pid in $(pgrep -x "$1" || true); do
+        case "$(sed 's/^.*) //' "/proc/$pid/stat" 2>/dev/null)" in "" | Z*) ;; *) printf '%s\n' "$pid" ;; esac
+    done
+}
 
-# process_is PID NAME: the process lives and is NAME (a pid file may name a process that has come since).
-process_is() { [ -n "$1" ] && [ "$(cat "/proc/$1/comm" 2>/dev/null)" = "$2" ]; }
+# The local engine's own process: other engines may run beside it, with sockets and folders of their own.
+engine_process() { processes dockerd | grep -xF -- "$(tr -dc '0-9' </var/run/docker.pid 2>/dev/null)" || true; }
+
+# remove_stale FILE NAME: removes a pid file unless the process that it names lives and is NAME.
+remove_stale() {
+    if [ -e "$1" ] && ! processes "$2" | grep -qxF -- "$(tr -dc '0-9' <"$1")"; then rm -f "$1"; fi
+}
 
 # An engine that was killed leaves pid files and sockets behind, and a number in them may belong to someone else by now.
 remove_leftovers() {
-    local pid_file socket
-    for pid_file in /var/run/docker.pid:dockerd /var/run/docker/containerd/containerd.pid:containerd; do
-        if [ -e "${pid_file%:*}" ] && ! process_is "$(pid_of_file "${pid_file%:*}")" "${pid_file##*:}"; then
-            rm -f "${pid_file%:*}"
-        fi
-    done
-    if ! pgrep -x dockerd >/dev/null; then
-        for socket in /var/run/docker.sock /var/run/docker/metrics.sock; do rm -f "$socket"; done
-    fi
-    if ! pgrep -x containerd >/dev/null; then
+    remove_stale /var/run/docker.pid dockerd
+    remove_stale /var/run/docker/containerd/containerd.pid containerd
+    rm -f /var/run/docker.sock /var/run/docker/metrics.sock
+    if [ -z "$(processes containerd)" ]; then
         rm -f /var/run/docker/containerd/containerd.sock /var/run/docker/containerd/containerd.sock.ttrpc \
             /var/run/docker/containerd/containerd-debug.sock
     fi
@@ -53,6 +58,8 @@ rotate_log() {
 }
 
 start_local() {
+    # One that is just starting, or stuck: a second one would not help.
+    if [ -n "$(engine_process)" ]; then return; fi
     if [ -d /run/systemd/system ] && systemctl cat docker.service >/dev/null 2>&1; then
         systemctl start docker.service || true
         return
@@ -71,7 +78,7 @@ await_engine() {
             printf '%s' "$answer"
             return 0
         fi
-        if pgrep -x dockerd >/dev/null; then
+        if [ -n "$(engine_process)" ]; then
             seen=1
         elif [ "$seen" -eq 1 ] || [ $((SECONDS - started)) -gt 5 ]; then
             break
@@ -113,8 +120,12 @@ main() {
     fi
     start_local
     if ! answer="$(await_engine)"; then
-        [ -f "$ENGINE_LOG" ] && tail -n 15 "$ENGINE_LOG" | sed 's/^/    /' >&2
-        die "$EXIT_UNREACHABLE" "the Docker engine was started but does not answer after $START_TIMEOUT_SECONDS s:" \
+        if [ -n "$(engine_process)" ]; then
+            die "$EXIT_UNREACHABLE" "the Docker engine (process $(engine_process)) runs but did not answer for" \
+                "$START_TIMEOUT_SECONDS s; end it (kill -9) and run make setup again, which starts it anew"
+        fi
+        [ -f "$ENGINE_LOG" ] && tail -n 15 "$ENGINE_LOG" | cut -c1-200 | sed 's/^/    /' >&2
+        die "$EXIT_UNREACHABLE" "the Docker engine was started but ended at once or does not answer:" \
             "${answer##*$'\n'}; see $ENGINE_LOG"
     fi
     drop_lock
