@@ -133,8 +133,7 @@ class Link:
 
     def _exchange(self, commands: Sequence[Command]) -> list[Reply | Refused]:
         try:
-            if not self._open:  # a new session: whoever answers now has to prove itself again
-                self._verified = False
+            if not self._open:  # a new session; `close` saw to it that whoever answers now has to prove itself again
                 self._connection.connect()
                 self._open = True
             self._connection.send_packed_command(self._connection.pack_commands(commands), check_health=False)

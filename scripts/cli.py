@@ -10,8 +10,8 @@ from typing import Annotated, NoReturn
 import typer
 
 from operations.clients import primary_name
-from operations.connect import endpoint
-from operations.errors import ToolkitError, Unreachable
+from operations.connect import Fleet, endpoint
+from operations.errors import CheckFailed, ToolkitError, Unreachable
 from operations.inventory import Access, NodeEntry, load_access
 from scripts._command import StackOption, run
 
@@ -38,16 +38,16 @@ def exec_command(access: Access, node: NodeEntry, user: str, arguments: list[str
 
 
 def default_node(access: Access) -> str:
-    """The node to talk to when none is named: the primary, or in a cluster any node, which redirects."""
-    inventory = access.inventory
-    if inventory.topology == "cluster":
-        return inventory.data_nodes[0].name
-    try:
-        return primary_name(access)
-    except Unreachable:
-        raise
-    except ToolkitError:
-        return inventory.data_nodes[0].name  # no primary or two of them: a person has to look
+    """The node to talk to when none is named: the primary, else any that answers (in a cluster every node redirects)."""
+    if access.inventory.topology != "cluster":
+        try:
+            return primary_name(access)
+        except CheckFailed:
+            pass  # no primary or two of them: a person has to look, wherever
+    with Fleet(access, access.inventory.data_nodes) as fleet:
+        answers = fleet.each(lambda link: link.ask("PING"))
+    alive = [name for name, answer in answers.items() if not isinstance(answer, ToolkitError)]
+    return alive[0] if alive else access.inventory.data_nodes[0].name
 
 
 def require_running(container: str) -> None:

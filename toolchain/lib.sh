@@ -35,6 +35,10 @@ hash_of() { (cd "$REPO_ROOT" && printf '%s\n' "$@" | LC_ALL=C sort | xargs -d '\
 
 private_dir() { mkdir -p "$1" && chmod 700 "$1"; }
 
+# Ends a command with the shell that waits for it, also when that is killed (Linux).
+WITH_PARENT=(env)
+if command -v setpriv >/dev/null 2>&1; then WITH_PARENT=(setpriv --pdeathsig TERM); fi
+
 # The process group of the command that run_shown is waiting for, so that an interruption reaches all of it.
 CURRENT_GROUP=""
 
@@ -70,7 +74,7 @@ run_shown() {
     started=$SECONDS
     # A process group of its own: an interruption of this shell is passed on to all of it, in order.
     set -m
-    "$@" >"$log" 2>&1 </dev/null &
+    "${WITH_PARENT[@]}" "$@" >"$log" 2>&1 </dev/null &
     local child=$!
     set +m
     CURRENT_GROUP=$child

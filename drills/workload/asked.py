@@ -13,6 +13,8 @@ from redis.connection import AbstractConnection
 
 Outcome = Literal["ok", "fail", "info"]
 
+REFUSALS = (redis.ResponseError, redis.BusyLoadingError, redis.AuthenticationError, redis.exceptions.AuthorizationError)
+"""Answers of a server that did nothing; redis-py counts the last three as troubles of the connection."""
 WATCHED = frozenset({"XADD", "XREVRANGE", "XRANGE"})
 ACKNOWLEDGING = frozenset({"WAIT", "WAITAOF"})
 
@@ -130,5 +132,5 @@ def classify(error: BaseException, sends: int, retries: int) -> tuple[Outcome, s
         first = first.__context__
     if sends == 0:
         return "fail", error_word(first)
-    refused = isinstance(first, redis.ResponseError) and (sends == 1 or retries == 0)
+    refused = isinstance(first, REFUSALS) and (sends == 1 or retries == 0)
     return ("fail" if refused else "info"), error_word(first)

@@ -108,7 +108,7 @@ class Process:
             view = memoryview(line + b"\n")
             while view:
                 view = view[self._process.stdin.write(view) :]
-        except OSError:
+        except (OSError, ValueError):  # ValueError: closed before
             raise LoadFailed(f"{self.what} is gone: {self._last_words()}") from None
 
     def wait_answer(self, seconds: float) -> dict[str, Any]:
@@ -122,10 +122,10 @@ class Process:
             raise LoadFailed(f"{self.what} ended: {self._last_words()}")
         return answer
 
-    def ask(self, do: str, seconds: float = 15.0, **more: Any) -> dict[str, Any]:
-        """Send a command and wait for its answer."""
+    def ask(self, do: str, within: float = 15.0, **more: Any) -> dict[str, Any]:
+        """Send a command and wait for its answer, for at most `within` seconds."""
         self.tell(json.dumps({"do": do, **more}).encode())
-        return self.wait_answer(seconds)
+        return self.wait_answer(within)
 
     def _last_words(self) -> str:
         return self.failure or "; ".join(self._words) or "it said nothing"

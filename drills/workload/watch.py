@@ -1,6 +1,6 @@
 """The process that watches roles: asks every node itself, many times a second, and records what changes.
 
-It speaks the same protocol as the load (`drills.workload.agent`): settings on the first line, then `clock`, `start`, `stop`, `quit`.
+It speaks the protocol of the load (`drills.workload.agent`): settings on the first line, then `clock`, `start`, `quit`.
 """
 
 import json

@@ -32,8 +32,12 @@ def access(stack: Stack) -> Access:
 def verify(stack: Stack, code: int) -> dict[str, Any]:
     """What `scripts/verify.py --json` says."""
     result = stack.script("verify", "--json")
-    assert result.code == code, result.told()
+    if not result.output:
+        raise AssertionError(result.told())
     report: dict[str, Any] = json.loads(result.output)
+    assert result.code == code, (
+        f"ended with {result.code}; failed: {[check for check in report['checks'] if not check['passed']]}"
+    )
     assert report["as_declared"] is (code == AS_DECLARED)
     return report
 

@@ -172,7 +172,7 @@ def test_an_up_interrupted_by_ctrl_c_goes_on_with_the_next_up(stack: Stack) -> N
 def test_a_pulumi_killed_while_it_replaces_nodes_loses_no_data(stack: Stack) -> None:
     stack.up().ok()
     ledger = fill(stack.access(), "before-kill", 500)
-    stack.configure(**{"limits.files": "21000"})
+    stack.configure(**{"limits.files": "19000"})
     before = {container.id for container in stack.containers()}
     process = start_up(stack)
 

@@ -241,6 +241,26 @@ def test_a_takeover_without_a_majority_is_left_to_the_user() -> None:
         decide_cluster(model.observe(), CLUSTER, overdue)
 
 
+def test_no_failover_is_forced_while_a_node_is_missing() -> None:
+    """The missing one may be the old primary's other replica, with newer data."""
+    model = formed_model()
+    model.wipe("node-1-1")
+    model.members["node-3-2"].up = False
+    assert not words(decide_cluster(model.observe(), CLUSTER), "FAILOVER")
+    model.members["node-3-2"].up = True
+    assert words(decide_cluster(model.observe(), CLUSTER), "FAILOVER")
+
+
+def test_a_former_node_is_remembered_as_long_as_its_slots_have_no_other_owner() -> None:
+    model = formed_model()
+    former = model.members["node-2-1"].node_id
+    for name in ("node-2-1", "node-2-2"):
+        model.wipe(name)
+    decided = decide_cluster(model.observe(), CLUSTER)
+    assert words(decided, "FORGET")
+    assert not any(former in line for lines in words(decided, "FORGET").values() for line in lines)
+
+
 def test_a_forced_failover_is_not_repeated_at_once() -> None:
     model = formed_model()
     model.wipe("node-1-1")

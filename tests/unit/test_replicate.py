@@ -204,6 +204,14 @@ def test_without_any_data_the_watched_node_becomes_primary_again() -> None:
     assert sent(step(SENTINEL, states)) == {"node-3": "REPLICAOF NO ONE"}
 
 
+def test_a_replica_that_the_sentinels_leave_behind_is_pointed_to_the_primary_after_their_time() -> None:
+    chained = watched(SENTINEL) | {"node-3": replica("node-3", SENTINEL.node("node-2").address, 10, 100)}
+    decided = step(SENTINEL, chained)
+    assert (decided.actions, [wait.key for wait in decided.waits]) == ((), ["node-3 repointed"])
+    target = f"REPLICAOF {SENTINEL.node('node-1').address} 6379"
+    assert sent(step(SENTINEL, chained, frozenset({"node-3 repointed"}))) == {"node-3": target}
+
+
 def test_a_blank_node_joins_at_once_under_sentinel() -> None:
     states = watched(SENTINEL, "node-2") | {"node-3": blank("node-3")}
     assert sent(step(SENTINEL, states)) == {"node-3": f"REPLICAOF {SENTINEL.node('node-2').address} 6379"}

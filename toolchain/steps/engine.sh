@@ -34,11 +34,11 @@ processes() {
 }
 
 # The local engine's own process: other engines may run beside it, with sockets and folders of their own.
-engine_process() { processes dockerd | grep -xF -- "$(tr -dc '0-9' </var/run/docker.pid 2>/dev/null)" || true; }
+engine_process() { processes dockerd | grep -xF -- "$(cat /var/run/docker.pid 2>/dev/null)" || true; }
 
 # remove_stale FILE NAME: removes a pid file unless the process that it names lives and is NAME.
 remove_stale() {
-    if [ -e "$1" ] && ! processes "$2" | grep -qxF -- "$(tr -dc '0-9' <"$1")"; then rm -f "$1"; fi
+    if [ -e "$1" ] && ! processes "$2" | grep -qxF -- "$(cat "$1")"; then rm -f "$1"; fi
 }
 
 # An engine that was killed leaves pid files and sockets behind, and a number in them may belong to someone else by now.

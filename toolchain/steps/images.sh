@@ -73,15 +73,23 @@ engine_folder() {
     if [ -d "$folder" ]; then printf '%s' "$folder"; else printf '%s' "$CACHE_ROOT"; fi
 }
 
+# Programs complain of a full disk in many ways: look at the disk while everything still lies there.
+end_of_work() {
+    local status=$?
+    if [ "$status" -ne 0 ] && [ "$(free_megabytes "$1")" -lt 20 ]; then printf 'no space left on device\n'; fi
+    rm -rf --one-file-system "$1"
+    exit "$status"
+}
+
 # work NAME DEFINITION TARBALL WORK MIRROR SECURITY_MIRROR: builds, imports, keeps a copy. Runs in a shell of its own.
 work() {
     local name="$1" definition="$2" tarball="$3" folder="$4" tag engine version changes=()
     # shellcheck disable=SC2064
-    trap "rm -rf --one-file-system '$folder'" EXIT
+    trap "end_of_work '$folder'" EXIT
     trap 'exit 130' INT TERM HUP
     tag="$(field "$name" 2)" engine="$(field "$name" 5)"
     mkdir -p "$folder"
-    unshare --mount --pid --fork --kill-child --propagation private \
+    setpriv --pdeathsig KILL unshare --mount --pid --fork --kill-child --propagation private \
         bash "$REPO_ROOT/images/build.sh" "$name" "$folder" "$5" "$6"
     version="$(cat "$folder/version")"
     changes+=(--change "LABEL $DEFINITION_LABEL=$definition" --change "LABEL org.opencontainers.image.version=$version"
@@ -109,7 +117,7 @@ work() {
 load() { gzip -dc "$1" | docker load --quiet; }
 
 provide() {
-    local name="$1" tag definition tarball log folder
+    local name="$1" tag definition tarball log folder how="there, made by another process"
     tag="$(field "$name" 2)"
     definition="$(definition "$name")"
     tarball="$CACHE_ROOT/images/$name-$definition.tar.gz"
@@ -139,9 +147,10 @@ provide() {
         mkdir -p "$CACHE_ROOT/work"
         run_shown "building $tag from Debian packages" "$log" bash "$0" work "$name" "$definition" "$tarball" "$folder" \
             "$MIRROR" "$SECURITY_MIRROR" || explain_failure "$name" "$log"
+        how=built
     fi
     drop_lock
-    say "$tag built ($(describe "$tag"))"
+    say "$tag $how ($(describe "$tag"))"
 }
 
 main() {
@@ -157,6 +166,9 @@ main() {
             die "$EXIT_USAGE" "there is no image '$name'; images/images.tsv has: $(names | paste -sd ' '), and 'all'"
         fi
     done
+    docker version --format '{{.Server.Version}}' >/dev/null 2>&1 ||
+        die "$EXIT_UNREACHABLE" "the Docker engine at ${DOCKER_HOST:-the address of the docker context} does not answer;" \
+            "run make setup, or set DOCKER_HOST to one that runs"
     for name in "${wanted[@]}"; do provide "$name"; done
 }
 

@@ -1,0 +1,86 @@
+"""Drills as declarative files: what is broken, where, for how long, and what kind of fault that is for the objectives."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from drills.bounds import FaultKind
+from operations.errors import InvalidInput, UsageError
+from operations.inventory import Inventory, Topology
+
+CATALOGUE = Path(__file__).with_name("catalogue")
+Deed = Literal["kill", "kill-held", "hang", "pause", "stop", "partition", "loss", "slow-link", "switchover"]
+Seconds = Annotated[float, Field(ge=0, le=600)]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FaultPlan(_Frozen):
+    """What is done to whom; see `drills.targets` for the words.
+
+    A partition takes `companions` replicas of the target's shard to its side, and clients too when `clients_inside` is set.
+    """
+
+    do: Deed
+    target: str = "primary"
+    companions: int = Field(0, ge=0)
+    clients_inside: bool = False
+    direction: Literal["both", "in", "out"] = "both"
+    share: float = Field(0.3, gt=0, lt=1)
+    kilobits: int = Field(256, ge=8)
+
+
+class Drill(_Frozen):
+    """One drill. `steady_seconds` before the fault, `hold_seconds` from recovery (or, where nothing recovers by itself, from the
+    fault) to heal, `settle_seconds` of load after that."""
+
+    name: str = Field(pattern=r"^[a-z0-9-]+$")
+    title: str
+    description: str
+    kind: FaultKind
+    topologies: tuple[Topology, ...]
+    fault: FaultPlan
+    steady_seconds: Seconds = 3.0
+    hold_seconds: Seconds = 2.0
+    settle_seconds: Seconds = 2.0
+    notes: tuple[str, ...] = ()
+
+    def fits(self, inventory: Inventory) -> str | None:
+        """Why this drill cannot be run on a stack, or None when it can."""
+        if inventory.topology not in self.topologies:
+            return f"{self.name} is for {', '.join(self.topologies)}, and {inventory.stack} is {inventory.topology}"
+        if self.fault.companions > inventory.replicas:
+            return f"{self.name} needs {self.fault.companions} replicas, and {inventory.stack} has {inventory.replicas}"
+        return None
+
+
+def read(path: Path) -> Drill:
+    """A drill from its file; raises InvalidInput with every problem."""
+    try:
+        data: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if not isinstance(data, Mapping):
+            raise InvalidInput(f"{path.name} is not a drill: it holds no fields")
+        return Drill.model_validate({"name": path.stem, **data})
+    except (yaml.YAMLError, OSError) as error:
+        raise InvalidInput(f"{path.name} cannot be read: {error}") from None
+    except ValidationError as error:
+        problems = tuple(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise InvalidInput(f"{path.name} is not a drill", problems) from None
+
+
+def catalogue(directory: Path = CATALOGUE) -> dict[str, Drill]:
+    """All drills by name, in the order of their names."""
+    return {path.stem: read(path) for path in sorted(directory.glob("*.yaml"))}
+
+
+def find(name: str, directory: Path = CATALOGUE) -> Drill:
+    """A drill by name; raises UsageError naming those that exist."""
+    drills = catalogue(directory)
+    if name not in drills:
+        raise UsageError(f"there is no drill {name!r}; there are {', '.join(drills)}")
+    return drills[name]
