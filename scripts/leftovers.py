@@ -5,14 +5,16 @@ without an engine, and Docker objects that the state does not know.
 """
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
 
 from operations.errors import InvalidInput
 
 Kind = Literal["container", "network"]
+
+CONTAINER_TYPE = "docker:index/container:Container"
 
 
 @dataclass(frozen=True)
@@ -55,10 +57,12 @@ def judge_lock(lock: Lock, hostname: str, process_name: str | None) -> LockState
 
 @dataclass(frozen=True)
 class State:
-    """What matters of a stack's state: operations that were cut off, and the ids of the Docker objects that it knows."""
+    """What matters of a stack's state: operations that were cut off, the ids of the Docker objects that it knows, and the names
+    of the containers that are meant to run, by id."""
 
     pending: tuple[str, ...]
     ids: frozenset[str]
+    running: Mapping[str, str] = field(default_factory=dict)
 
 
 def parse_state(exported: Mapping[str, Any]) -> State:
@@ -68,8 +72,18 @@ def parse_state(exported: Mapping[str, Any]) -> State:
         f"{operation.get('type', 'unknown')} {str(operation.get('resource', {}).get('urn', '?')).rsplit('::', 1)[-1]}"
         for operation in deployment.get("pending_operations") or ()
     )
-    ids = frozenset(str(resource["id"]) for resource in deployment.get("resources") or () if resource.get("id"))
-    return State(pending, ids)
+    resources = [resource for resource in deployment.get("resources") or () if resource.get("id")]
+    running = {
+        str(resource["id"]): str(resource.get("inputs", {}).get("name", resource["id"]))
+        for resource in resources
+        if resource.get("type") == CONTAINER_TYPE and resource.get("inputs", {}).get("mustRun", True)
+    }
+    return State(pending, frozenset(str(resource["id"]) for resource in resources), running)
+
+
+def not_running(state: State, alive: Collection[str]) -> tuple[str, ...]:
+    """Names of containers that the state takes for running and that are not among the ids `alive`."""
+    return tuple(sorted(name for container, name in state.running.items() if container not in alive))
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,13 @@ from collections.abc import Sequence
 
 import typer
 
+from operations.converge import converge
 from operations.errors import ExitCode, InvalidInput
-from scripts import pulumi_cli, stack_files
+from operations.inventory import load_access
+from scripts import leftovers, pulumi_cli, stack_files
 from scripts._command import StackOption, run
-from scripts.recover import recover
+from scripts.leftovers import State
+from scripts.recover import connect, labelled, recover
 from topologies.load import load_spec
 from topologies.plan import image_of
 
@@ -53,6 +56,26 @@ def ensure_image(stack: str) -> None:
         raise SystemExit(code if code > 0 else ExitCode.INTERRUPTED)
 
 
+def lying_containers(state: State) -> tuple[str, ...]:
+    """Containers that the state takes for running and that do not run: Pulumi alone would not look."""
+    alive = {entry["Id"] for entry in connect().api.containers()}
+    return leftovers.not_running(state, alive)
+
+
+def start(stack: str, names: Sequence[str]) -> tuple[str, ...]:
+    """Start those that were only stopped; those that are gone are left to `pulumi up --refresh`, which makes them anew."""
+    client = connect()
+    standing = {entry["Names"][0].lstrip("/"): entry["Id"] for entry in client.api.containers(all=True, filters=labelled(stack))}
+    started = tuple(name for name in names if name in standing)
+    for name in started:
+        print(f"up: starting {name}, which was stopped", flush=True)
+        client.api.start(standing[name])
+    for name in names:
+        if name not in standing:
+            print(f"up: {name} is gone; Pulumi is asked to look at everything again", flush=True)
+    return started
+
+
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
@@ -63,9 +86,13 @@ def main(context: typer.Context, stack: StackOption) -> int:
         print(f"up: made {stack_files.GENERATED}/{stack_files.file_name(stack)}", flush=True)
     ensure_image(stack)
     pulumi_cli.query(["stack", "select", "--create"], stack)
-    recover(stack)
+    lying = lying_containers(recover(stack))
+    restarted = start(stack, lying)
+    refresh = ["--refresh"] if len(restarted) < len(lying) else []
     # The inventory is an output of a hundred lines for programs; people have the commands named below.
-    code = pulumi_cli.visible(["up", "--yes", "--suppress-outputs", *context.args], stack)
+    code = pulumi_cli.visible(["up", "--yes", "--suppress-outputs", *refresh, *context.args], stack)
+    if code == ExitCode.OK and restarted:
+        converge(load_access(stack), report=lambda line: print(f"up: {line}", flush=True))
     if pulumi_cli.finished(code, "up", stack) == ExitCode.OK:
         print(f"up: stack {stack} is up; see it with `make status STACK={stack}`, prove it with `make verify STACK={stack}`")
     return code

@@ -41,7 +41,7 @@ if [ -z "${PULUMI_CONFIG_PASSPHRASE+set}" ] && [ -z "${PULUMI_CONFIG_PASSPHRASE_
 fi
 # Python's Docker package and Pulumi's provider know DOCKER_HOST, but not the contexts of the docker command.
 if [ -z "${DOCKER_HOST:-}" ] && command -v docker >/dev/null 2>&1; then
-    endpoint="$(docker context inspect --format '{{.Endpoints.docker.Host}}' 2>/dev/null || true)"
+    endpoint="$(context_endpoint)"
     case "$endpoint" in
     "" | unix:///var/run/docker.sock) ;;
     *) set_variable DOCKER_HOST "$endpoint" ;;

@@ -5,6 +5,8 @@ history, live. Standard error: one line of JSON per answer.
     {"do": "start", "origin": …}     -> {"clients": how many}; times count from `origin` on that clock
     {"do": "stop"}                   -> {"operations": recorded so far, "threads": still running}
     {"do": "audit", "seconds": 60}   -> {"chunks": read}
+    {"do": "tidy"}                   -> {"left": keys that could not be removed}
+    {"do": "seen"}                   -> {"lanes": {lane: start of its last acknowledged write}}
     {"do": "count"}                  -> {"operations": …, "acknowledged": …, "cpu_seconds": of this process}
 
 When standard input ends, whoever started this is gone: the load stops.
@@ -16,13 +18,14 @@ import os
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 from drills.history import CHUNK_SECONDS
 from drills.records import FinalRead, encode
 from drills.workload.asked import instrument
-from drills.workload.audit import audit_lane
+from drills.workload.audit import audit_lane, tidy_lane
 from drills.workload.client import ClientThread
 from drills.workload.settings import Settings
 
@@ -91,8 +94,6 @@ class Agent:
 
     def audit(self, seconds: float) -> dict[str, Any]:
         """Read every lane back, several at a time."""
-        waiting = list(self.clients)
-        taking = threading.Lock()
         chunks = 0
 
         def emit(read: FinalRead) -> None:
@@ -101,20 +102,31 @@ class Agent:
                 chunks += 1
                 self._emit(encode(read).encode() + b"\n")
 
+        self._for_all(lambda client: audit_lane(self._settings, client.lane, client.reserved, self._origin, seconds, emit))
+        return {"chunks": chunks}
+
+    def tidy(self) -> dict[str, Any]:
+        """Remove what all lanes wrote."""
+        left: list[int] = []
+        self._for_all(lambda client: left.append(tidy_lane(self._settings, client.lane, client.reserved)))
+        return {"left": sum(left)}
+
+    def _for_all(self, job: Callable[[ClientThread], None]) -> None:
+        waiting = deque(self.clients)
+
         def work() -> None:
-            while True:
-                with taking:
-                    if not waiting:
-                        return
-                    client = waiting.pop()
-                audit_lane(self._settings, client.lane, client.reserved, self._origin, seconds, emit)
+            while waiting:
+                try:
+                    client = waiting.popleft()
+                except IndexError:
+                    return
+                job(client)
 
         threads = [threading.Thread(target=work, daemon=True) for _ in range(AUDIT_THREADS)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        return {"chunks": chunks}
 
     def end(self) -> None:
         self._ended.set()
@@ -153,10 +165,14 @@ def main() -> None:
                 answer(agent.start(command["origin"]))
             case "stop":
                 answer(agent.stop())
+            case "seen":
+                answer({"lanes": {client.lane.lane: client.last_good for client in agent.clients}})
             case "count":
                 answer(agent.count())
             case "audit":
                 answer(agent.audit(command["seconds"]))
+            case "tidy":
+                answer(agent.tidy())
             case "quit":
                 break
             case other:

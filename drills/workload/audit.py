@@ -74,3 +74,18 @@ def _parts(entry: Any) -> tuple[int, str, list[str]]:
     number, _, tail = text.partition("-")
     flat = [word for pair in fields.items() for word in pair] if isinstance(fields, dict) else list(fields or ())
     return int(number), tail, [word.decode(errors="replace") if isinstance(word, bytes) else str(word) for word in flat]
+
+
+def tidy_lane(settings: Settings, lane: LaneSettings, upto: int) -> int:
+    """Remove what a lane wrote; how many of its keys are left because nobody answered."""
+    left = 0
+    client: connections.Client | None = None
+    for first in range(0, upto + 1, CHUNK):
+        try:
+            if client is None:
+                client = connections.connect(replace(settings, connect_timeout=READ_SECONDS, request_timeout=READ_SECONDS))
+            client.execute_command("UNLINK", key_of(lane.key, first))
+        except Exception:
+            client = None
+            left += 1
+    return left

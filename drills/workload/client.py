@@ -53,6 +53,7 @@ class ClientThread(threading.Thread):
         self.reserved = 0
         self.operations = 0
         self.acknowledged = 0
+        self.last_good = 0
 
     def declare(self, origin: int) -> None:
         """Record client and lane; before `begin`. Times count from `origin`."""
@@ -125,6 +126,7 @@ class ClientThread(threading.Thread):
         if outcome == "ok":
             self.confirmed = value
             self.acknowledged += 1
+            self.last_good = start - self._origin
             if self._asked.sends > 1:
                 word = f"sent-{self._asked.sends}-times"
         self._record("w", value, start, end, planned, outcome, word)

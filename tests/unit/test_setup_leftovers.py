@@ -5,7 +5,18 @@ import json
 import pytest
 
 from operations.errors import InvalidInput
-from scripts.leftovers import Found, Lock, LockState, PluginProcess, State, judge_lock, parse_lock, parse_plugin, parse_state
+from scripts.leftovers import (
+    Found,
+    Lock,
+    LockState,
+    PluginProcess,
+    State,
+    judge_lock,
+    not_running,
+    parse_lock,
+    parse_plugin,
+    parse_state,
+)
 from scripts.leftovers import unknown_objects as unknown
 
 LOCK = Lock("/locks/a.json", 4167, "here", "root", "2026-01-02T03:04:05Z")
@@ -96,3 +107,13 @@ def test_plugins_are_known_by_their_command(command: list[str], name: str) -> No
 )
 def test_other_programs_are_no_plugins(command: list[str]) -> None:
     assert parse_plugin(7, command, "/repo") is None
+
+
+def test_containers_that_should_run_and_do_not_are_named_and_the_carrier_is_not() -> None:
+    def container(name: str, **inputs: object) -> dict[str, object]:
+        return {"type": "docker:index/container:Container", "id": f"{name}-id", "inputs": {"name": name, **inputs}}
+
+    resources = [container("redis-x-node-1"), container("redis-x-node-2"), container("redis-x-carrier", mustRun=False)]
+    state = parse_state({"deployment": {"resources": resources}})
+    assert not_running(state, {"redis-x-node-1-id"}) == ("redis-x-node-2",)
+    assert not_running(state, {"redis-x-node-1-id", "redis-x-node-2-id"}) == ()

@@ -9,11 +9,9 @@ START_TIMEOUT_SECONDS=60
 ENGINE_LOG="$LOG_ROOT/dockerd.log"
 
 endpoint() {
-    if [ -n "${DOCKER_HOST:-}" ]; then
-        printf '%s' "$DOCKER_HOST"
-    else
-        docker context inspect --format '{{.Endpoints.docker.Host}}' 2>/dev/null || printf '%s' "$LOCAL_SOCKET"
-    fi
+    local found="${DOCKER_HOST:-}"
+    [ -n "$found" ] || found="$(context_endpoint)"
+    printf '%s' "${found:-$LOCAL_SOCKET}"
 }
 
 # probe: prints the engine's version, or the client's complaint with status 1.

@@ -83,14 +83,17 @@ end_of_work() {
 
 # work NAME DEFINITION TARBALL WORK MIRROR SECURITY_MIRROR: builds, imports, keeps a copy. Runs in a shell of its own.
 work() {
-    local name="$1" definition="$2" tarball="$3" folder="$4" tag engine version changes=()
+    local name="$1" definition="$2" tarball="$3" folder="$4" tag engine version builder="" changes=()
     # shellcheck disable=SC2064
     trap "end_of_work '$folder'" EXIT
-    trap 'exit 130' INT TERM HUP
+    trap 'kill -KILL ${builder:-} 2>/dev/null; exit 130' INT TERM HUP
     tag="$(field "$name" 2)" engine="$(field "$name" 5)"
     mkdir -p "$folder"
     setpriv --pdeathsig KILL unshare --mount --pid --fork --kill-child --propagation private \
-        bash "$REPO_ROOT/images/build.sh" "$name" "$folder" "$5" "$6"
+        bash "$REPO_ROOT/images/build.sh" "$name" "$folder" "$5" "$6" &
+    builder=$!
+    # Waited for, not in front: so that this shell answers a signal at once.
+    wait "$builder"
     version="$(cat "$folder/version")"
     changes+=(--change "LABEL $DEFINITION_LABEL=$definition" --change "LABEL org.opencontainers.image.version=$version"
         --change "LABEL org.opencontainers.image.title=$tag" --change "ENV PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")

@@ -1,0 +1,154 @@
+#!/usr/bin/env python3
+"""Breaks a running stack while clients write to it, and reports what was lost and for how long writes were refused."""
+
+import random
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.table import Table
+
+from drills import journal as journals
+from drills.definition import catalogue, find
+from drills.faults.base import Engine
+from drills.faults.heal import heal_stack
+from drills.journal import Journal
+from drills.runner import Order, Runner
+from drills.workload.plan import Load
+from operations.errors import ExitCode
+from operations.inventory import load_access
+from scripts._command import JsonOption, StackOption, make_console, print_json, run
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
+                  context_settings={"help_option_names": ["-h", "--help"]}, help=__doc__)  # fmt: skip
+
+REPORTS = Path("reports")
+ReportOption = Annotated[
+    Path | None, typer.Option("--report", metavar="DIR", help="Where the report goes; default: reports/STACK-NAME.")
+]
+RepeatOption = Annotated[int, typer.Option(min=1, max=1000, help="How often.")]
+SeedOption = Annotated[int | None, typer.Option(min=0, help="Repeats the random choices of an earlier run.")]
+RateOption = Annotated[float, typer.Option(min=0, help="Requests per second in all; 0: as fast as answers come.")]
+ClientsOption = Annotated[int, typer.Option(min=1, max=500, help="Concurrent clients.")]
+ModeOption = Annotated[Literal["plain", "wait", "waitaof"], typer.Option(help="What a client does after each write.")]
+AcksOption = Annotated[int, typer.Option(min=0, max=8, help="Replicas that must confirm, with --mode wait or waitaof.")]
+FromOption = Annotated[
+    Literal["network", "host"], typer.Option("--from", help="Clients in the stack's network, or through published ports.")
+]
+
+
+@app.command("list")
+def list_drills(as_json: JsonOption = False) -> None:
+    """Show the drills that there are."""
+    drills = catalogue()
+    if as_json:
+        print_json([drill.model_dump(mode="json") for drill in drills.values()])
+        return
+    table = Table("drill", "for", "what is done", box=None, pad_edge=False, header_style="bold")
+    for drill in drills.values():
+        table.add_row(drill.name, ", ".join(drill.topologies), drill.description)
+    make_console().print(table)
+
+
+@app.command("run")
+def run_drill(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="One of `list`.", show_default=False)],
+    stack: StackOption,
+    report: ReportOption = None,
+    repeat: RepeatOption = 1,
+    seed: SeedOption = None,
+    rate: RateOption = 600,
+    clients: ClientsOption = 12,
+    mode: ModeOption = "plain",
+    acks: AcksOption = 0,
+    place: FromOption = "network",
+    as_json: JsonOption = False,
+) -> ExitCode:
+    """Run one drill and write its report."""
+    drill = find(name)
+    order = Order(
+        drill=drill,
+        directory=report or REPORTS / f"{stack}-{name}",
+        load=Load(clients=clients, rate=rate, mode=mode, acks=acks),
+        repetitions=repeat,
+        seed=random.SystemRandom().randrange(2**31) if seed is None else seed,
+        inside=place == "network",
+    )
+    console = make_console(stderr=True)
+    journal = Runner(load_access(stack), order, lambda line: console.print(line, markup=False)).run()
+    if as_json:
+        print_json(brief(journal, order.directory))
+    else:
+        show_table(journal, order.directory)
+    return journal.exit_code
+
+
+@app.command("run-all")
+def run_all(stack: StackOption, report: ReportOption = None, repeat: RepeatOption = 1, as_json: JsonOption = False) -> ExitCode:
+    """Run every drill that fits the stack, one after the other; the worst result counts."""
+    access = load_access(stack)
+    console = make_console(stderr=True)
+    found: list[dict[str, Any]] = []
+    worst = ExitCode.OK
+    for drill in catalogue().values():
+        if drill.fits(access.inventory) is not None:
+            continue
+        directory = (report or REPORTS / f"{stack}-all") / drill.name
+        order = Order(drill, directory, repetitions=repeat, seed=random.SystemRandom().randrange(2**31))
+        journal = Runner(access, order, lambda line: console.print(line, markup=False)).run()
+        worst = max(worst, journal.exit_code)
+        found.append(brief(journal, directory))
+        if not as_json:
+            show_table(journal, directory)
+        if journal.result == "interrupted":
+            break
+    if as_json:
+        print_json(found)
+    return worst
+
+
+@app.command()
+def show(directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where the report of a drill is.")]) -> ExitCode:
+    """Show the result of an earlier drill."""
+    journal = journals.load(directory)
+    show_table(journal, directory)
+    return journal.exit_code
+
+
+@app.command()
+def heal(stack: StackOption) -> None:
+    """Undo whatever a drill left behind: after Ctrl-C, after kill -9, from another machine."""
+    console = make_console()
+    for line in heal_stack(Engine(load_access(stack).inventory)) or [f"nothing of a drill was left in stack {stack}"]:
+        console.print(line, markup=False)
+
+
+def brief(journal: Journal, directory: Path) -> dict[str, Any]:
+    """What programs want to know."""
+    figures = {figure.name: figure.model_dump(mode="json") for figure in journal.figures}
+    return {
+        "drill": journal.drill.name, "stack": journal.stack, "result": journal.result, "summary": journal.summary,
+        "figures": figures, "problems": journal.problems, "report": str(directory / "report.html"),
+    }  # fmt: skip
+
+
+def show_table(journal: Journal, directory: Path) -> None:
+    """The table at the end of a drill."""
+    console = make_console()
+    table = Table(title=f"{journal.drill.title} on {journal.stack}", title_justify="left", box=None, pad_edge=False)
+    for name in ("figure", "min", "median", "max", "", "allowed"):
+        table.add_column(name, justify="left" if name in ("figure", "") else "right")
+    for figure in journal.figures:
+        digits = 3 if figure.unit == "s" else 0
+        numbers = [f"{value:,.{digits}f}" for value in (figure.least, figure.middle, figure.most)]
+        limit = "" if figure.limit is None else f"{figure.limit:,.{digits}f}"
+        table.add_row(figure.name, *numbers, figure.unit, limit)
+    console.print(table)
+    for problem in journal.problems:
+        console.print(f"problem: {problem}", markup=False)
+    console.print(f"{journal.result}: {journal.summary}", markup=False)
+    console.print(f"report: {directory / 'report.html'}", markup=False)
+
+
+if __name__ == "__main__":
+    run(app)
