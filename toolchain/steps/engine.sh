@@ -70,7 +70,7 @@ start_local() {
 
 # await_engine: until the engine answers or START_TIMEOUT_SECONDS are over; ends early when the engine dies at once.
 await_engine() {
-    local deadline=$((SECONDS + START_TIMEOUT_SECONDS)) started=$SECONDS answer="" seen=0
+    local deadline=$((SECONDS + START_TIMEOUT_SECONDS)) started=$SECONDS shown=$SECONDS answer="" seen=0
     while [ "$SECONDS" -lt "$deadline" ]; do
         if answer="$(probe)"; then
             printf '%s' "$answer"
@@ -80,6 +80,10 @@ await_engine() {
             seen=1
         elif [ "$seen" -eq 1 ] || [ $((SECONDS - started)) -gt 5 ]; then
             break
+        fi
+        if [ $((SECONDS - shown)) -ge 5 ]; then
+            shown=$SECONDS
+            say "waiting for the engine to answer ... $((SECONDS - started)) s" >&2
         fi
         sleep 0.2
     done
@@ -116,6 +120,7 @@ main() {
         report "$answer" ""
         return
     fi
+    if [ -n "$(engine_process)" ]; then say "process $(engine_process) does not answer yet"; fi
     start_local
     if ! answer="$(await_engine)"; then
         if [ -n "$(engine_process)" ]; then
