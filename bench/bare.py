@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 from operations.inventory import Access, Credentials, Inventory
 from topologies.outputs import inventory
 from topologies.plan import Plan
-from topologies.render import CONFIG, DATA, USERS, node_files, shared_files, start_command
+from topologies.render import CONFIG, DATA, USERS, shared_files, stack_files, start_command
 
 PASSWORD_OF = "bench-{}"  # noqa: S105 - of throw-away nodes on loopback
 CREATE_SECONDS = 60
@@ -131,9 +131,7 @@ def configured(plan: Plan) -> Iterator[tuple[Bare, Access]]:
     passwords = {user: PASSWORD_OF.format(user) for user in USERS}
     with removed(plan) as bare, TemporaryDirectory() as folder:
         bare.network()
-        files = dict(shared_files())
-        for node in plan.nodes:
-            files |= node_files(plan, node, passwords)
+        files = shared_files() | stack_files(plan, passwords)
         for name, text in files.items():
             path = Path(folder) / name
             path.parent.mkdir(exist_ok=True)

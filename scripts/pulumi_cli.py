@@ -23,6 +23,10 @@ _CANCELLED = 8
 _NOT_FOUND = 6
 
 
+class NoStack(Unreachable):
+    """The backend has no stack of that name."""
+
+
 def explain(stderr: str, stack: str) -> ToolkitError:
     """The error for what Pulumi wrote to stderr."""
     text = " ".join(stderr.split())
@@ -39,7 +43,7 @@ def explain(stderr: str, stack: str) -> ToolkitError:
             f"Pulumi needs the passphrase of stack {stack}: run `source env.sh`, or set PULUMI_CONFIG_PASSPHRASE_FILE to its file"
         )
     if "no stack named" in text:
-        return Unreachable(f"there is no stack {stack} in {backend_url()}; run `make up STACK={stack}`")
+        return NoStack(f"there is no stack {stack} in {backend_url()}; run `make up STACK={stack}`")
     if "currently locked" in text:
         return Busy(f"another Pulumi process works on stack {stack}: {text}")
     if "could not open bucket" in text or "connection refused" in text or "no such host" in text:

@@ -1,7 +1,6 @@
 """Which stacks there can be, and the `Pulumi.<stack>.yaml` of one: made from a committed template, kept out of git."""
 
 import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ TEMPLATES = Path("configs/stacks")
 SPECS = Path("configs")
 GENERATED = Path(".stacks")
 SPEC_KEY = "spec"
+EMPTY = "config: {}\n"
 
 
 def file_name(stack: str) -> str:
@@ -54,13 +54,28 @@ def prepare(stack: str, root: Path = ROOT) -> bool:
             f"write such a spec, or use one of: {', '.join(possible_stacks(root)) or 'none yet'}"
         )
     target.parent.mkdir(mode=0o700, exist_ok=True)
-    draft = target.with_name(f".{target.name}.{os.getpid()}")
-    if template.exists():
-        shutil.copyfile(template, draft)
-    else:
-        draft.write_text("config: {}\n")
-    draft.replace(target)
+    _write(target, template.read_text() if template.exists() else EMPTY)
     return True
+
+
+def forget_salt(stack: str, root: Path = ROOT) -> bool:
+    """Drop the salt of a stack that the backend does not have: it fits a passphrase of an earlier state only.
+
+    A file that holds encrypted values is left alone: they need that salt. True when a salt was dropped.
+    """
+    target = root / GENERATED / file_name(stack)
+    lines = target.read_text().splitlines(keepends=True)
+    kept = [line for line in lines if not line.startswith(("encryptionsalt:", "encryptedkey:"))]
+    if kept == lines or any(line.strip().startswith(("secure:", "- secure:")) for line in lines):
+        return False
+    _write(target, "".join(kept) or EMPTY)
+    return True
+
+
+def _write(target: Path, text: str) -> None:
+    draft = target.with_name(f".{target.name}.{os.getpid()}")
+    draft.write_text(text)
+    draft.replace(target)
 
 
 def settings(stack: str, root: Path = ROOT) -> dict[str, str]:

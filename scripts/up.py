@@ -76,6 +76,16 @@ def start(stack: str, names: Sequence[str]) -> tuple[str, ...]:
     return started
 
 
+def select(stack: str) -> None:
+    """Select the stack, created when the backend does not have it."""
+    try:
+        pulumi_cli.query(["stack", "select"], stack)
+    except pulumi_cli.NoStack:
+        if stack_files.forget_salt(stack):
+            print(f"up: the backend has no stack {stack}; it starts with the passphrase of now")
+        pulumi_cli.query(["stack", "select", "--create"], stack)
+
+
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 

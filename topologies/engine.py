@@ -8,6 +8,7 @@ import socket
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import docker
 from docker.errors import DockerException, NotFound
@@ -16,6 +17,7 @@ from docker.models.containers import Container
 from operations.errors import Unreachable
 from topologies.plan import LABEL_PREFIX, Plan
 
+TCP_TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 LOCAL_SCHEMES = ("unix://", "npipe://")
 
 
@@ -82,18 +84,28 @@ def is_local(address: str) -> bool:
 
 
 def listening(ports: Iterable[int]) -> frozenset[int]:
-    """Those of `ports` that cannot be bound on loopback or on all addresses, because something listens there."""
+    """Those of `ports` on which something listens on loopback or on all addresses of this machine."""
+    tables = [path.read_text() for path in TCP_TABLES if path.exists()]
+    if tables:
+        heard = frozenset().union(*(listeners(table) for table in tables))
+        return frozenset(port for port in ports if port in heard)
+    return frozenset(port for port in ports if not _can_bind(port))
 
-    def busy(port: int) -> bool:
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                return True
-        return False
 
-    return frozenset(port for port in ports if busy(port))
+def listeners(table: str) -> frozenset[int]:
+    """Ports in state LISTEN (0A) in a table of /proc/net/tcp; its addresses are hexadecimal."""
+    rows = (line.split() for line in table.splitlines()[1:])
+    return frozenset(int(row[1].rpartition(":")[2], 16) for row in rows if len(row) > 3 and row[3] == "0A")
+
+
+def _can_bind(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def read_state(client: docker.DockerClient, ports: Iterable[int] = ()) -> EngineState:

@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-from topologies.plan import NodePlan, Plan
+from topologies.plan import Kind, NodePlan, Plan
 from topologies.sizes import MIB
 from topologies.spec import ParameterValue, Spec
 
@@ -106,33 +106,20 @@ def _quoted(value: str) -> str:
     return f'"{value}"' if value == "" or (" " in value and "{" in value) else value
 
 
-def _data_conf(plan: Plan, node: NodePlan, passwords: Mapping[str, str]) -> str:
-    """The declared parameters of a data node; included last, so they win over what the server wrote."""
+def _data_conf(plan: Plan, passwords: Mapping[str, str]) -> str:
+    """The declared parameters of all data nodes; included last, so they win over what the server wrote."""
     own = {
-        "bind": node.bind_address,
+        "bind": plan.data_nodes[0].bind_address,
         "dir": DATA,
         "daemonize": "no",
         "logfile": "",
-        "aclfile": f"{CONFIG}/{node.name}/users.acl",
+        "aclfile": f"{CONFIG}/data/users.acl",
         "masteruser": "replication",
         "masterauth": passwords["replication"],
-        "proc-title-template": f"{{title}} {{listen-addr}} {{server-mode}} {identity(plan.stack, node.name)}",
     }
     if plan.spec.topology == "cluster":
-        own |= {
-            "cluster-config-file": "nodes.conf",
-            "cluster-announce-ip": node.announced_address,
-            "cluster-announce-port": str(node.port),
-            "cluster-announce-bus-port": str(node.bus_port),
-        }
-    else:
-        own |= {"replica-announce-ip": node.announced_address, "replica-announce-port": str(node.port)}
+        own["cluster-config-file"] = "nodes.conf"
     return "".join(f"{name} {_quoted(value)}\n" for name, value in (own | declared(plan.spec)).items())
-
-
-def identity(stack: str, node: str) -> str:
-    """What a node answers in proc-title-template, so that nobody writes to a stranger."""
-    return f"redis-topologies:{stack}/{node}"
 
 
 def sentinel_settings(spec: Spec) -> dict[str, str]:
@@ -154,9 +141,7 @@ def _sentinel_conf(node: NodePlan, passwords: Mapping[str, str]) -> str:
             f"dir {DATA}",
             "daemonize no",
             'logfile ""',
-            f"aclfile {CONFIG}/{node.name}/users.acl",
-            f"sentinel announce-ip {node.announced_address}",
-            f"sentinel announce-port {node.port}",
+            f"aclfile {CONFIG}/sentinel/users.acl",
             "sentinel sentinel-user sentinel",
             f"sentinel sentinel-pass {passwords['sentinel']}",
         )
@@ -169,8 +154,8 @@ def _service_conf(plan: Plan, passwords: Mapping[str, str]) -> str:
     return "".join(f"sentinel {name} {service} {value}\n" for name, value in settings.items())
 
 
-def _users_acl(node: NodePlan, passwords: Mapping[str, str]) -> str:
-    rules = SENTINEL_RULES if node.is_sentinel else DATA_RULES
+def _users_acl(kind: Kind, passwords: Mapping[str, str]) -> str:
+    rules = SENTINEL_RULES if kind == "sentinel" else DATA_RULES
     hashes = {user: hashlib.sha256(passwords[user].encode()).hexdigest() for user in rules}
     lines = [f"user {user} reset on #{hashes[user]} {rule}" for user, rule in rules.items()]
     return "\n".join(["user default reset", *lines]) + "\n"
@@ -188,6 +173,7 @@ def _node_env(plan: Plan, node: NodePlan) -> str:
         "SHARDS": spec.shard_count,
         "ADDRESS": node.announced_address,
         "PORT": node.port,
+        "BUS_PORT": node.bus_port,
         "PEERS": " ".join(other.announced_address for other in others),
         "SHARD_PEERS": " ".join(other.announced_address for other in others if other.shard == node.shard),
         "SENTINELS": " ".join(sentinel.announced_address for sentinel in plan.sentinels),
@@ -200,22 +186,28 @@ def _node_env(plan: Plan, node: NodePlan) -> str:
     return "".join(f"{name}='{value}'\n" for name, value in values.items())
 
 
-def node_files(plan: Plan, node: NodePlan, passwords: Mapping[str, str]) -> dict[str, str]:
-    """Files of one node by path below the configuration volume; they hold secrets."""
-    files = {
-        "node.env": _node_env(plan, node),
-        "users.acl": _users_acl(node, passwords),
+def stack_files(plan: Plan, passwords: Mapping[str, str]) -> dict[str, str]:
+    """Files of a stack by path below the configuration volume; they hold secrets.
+
+    What all nodes of a kind have in common stands once, in `data/` and `sentinel/`: each upload costs time when a stack starts.
+    """
+    files = {f"{node.name}/node.env": _node_env(plan, node) for node in plan.nodes}
+    files |= {f"data/{name}": text for name, text in _logins("data", passwords).items()}
+    files["data/declared.conf"] = _data_conf(plan, passwords)
+    if plan.sentinels:
+        files |= {f"sentinel/{name}": text for name, text in _logins("sentinel", passwords).items()}
+        files["sentinel/declared.conf"] = _sentinel_conf(plan.sentinels[0], passwords)
+        files["sentinel/service.conf"] = _service_conf(plan, passwords)
+    return files
+
+
+def _logins(kind: Kind, passwords: Mapping[str, str]) -> dict[str, str]:
+    """Users of a kind of node, and the passwords that its own scripts need."""
+    return {
+        "users.acl": _users_acl(kind, passwords),
         "admin.password": passwords["admin"],
         "monitor.password": passwords["monitor"],
     }
-    if node.is_sentinel:
-        files |= {
-            "declared.conf": _sentinel_conf(node, passwords),
-            "service.conf": _service_conf(plan, passwords),
-        }
-    else:
-        files["declared.conf"] = _data_conf(plan, node, passwords)
-    return {f"{node.name}/{name}": text for name, text in files.items()}
 
 
 def shared_files() -> dict[str, str]:

@@ -12,7 +12,7 @@ client_binary() { command -v redis-cli || command -v valkey-cli || die "the imag
 ask() {
     user=$1 host=$2 port=$3
     shift 3
-    password=$(cat "$config/$user.password")
+    password=$(cat "$shared/$user.password")
     REDISCLI_AUTH=$password VALKEYCLI_AUTH=$password timeout 2 "$client" --no-auth-warning --user "$user" -h "$host" -p "$port" -t 1 "$@" 2>/dev/null |
         tr -d '\r'
 }
@@ -25,6 +25,8 @@ field() {
     done
     return 1
 }
+
+identity() { printf '%s redis-topologies:%s/%s' '{title} {listen-addr} {server-mode}' "$STACK" "$NODE"; }
 
 seconds() { read -r up _ < /proc/uptime && printf '%s\n' "${up%.*}"; }
 

@@ -2,10 +2,8 @@
 # Bounded: never more than HANDOVER_SECONDS, and never waits for a peer that is stopping too.
 HANDOVER_SECONDS=6
 
-TITLE='{title} {listen-addr} {server-mode} redis-topologies:'
-
 # Peers that see this mark do not hand over to this node. The title is harmless, and the next boot sets it anew.
-mark_stopping() { me CONFIG SET proc-title-template "$TITLE$STACK/$NODE stopping" >/dev/null; }
+mark_stopping() { me CONFIG SET proc-title-template "$(identity) stopping" >/dev/null; }
 
 is_stopping() {
     case $(ask admin "$1" "$PORT" CONFIG GET proc-title-template | tail -n 1) in

@@ -3,6 +3,7 @@
 set -u
 config=$1
 . "$config/node.env"
+shared=${config%/*}/$KIND
 . "${0%/*}/common.sh"
 answer=$(ask monitor 127.0.0.1 "$PORT" PING)
 case $answer in

@@ -80,8 +80,18 @@ wait_for_failover() {
 # A server that finds `appendonly yes` and no append-only file starts empty and then overwrites the snapshot. So it starts without,
 # and convergence switches the append-only file on in the running server, which writes it from the data.
 aof_would_hide_snapshot() {
-    grep -q '^appendonly yes' "$config/declared.conf" && [ -e "$DATA/dump.rdb" ] && [ ! -e "$DATA/appendonlydir" ] || return 1
+    grep -q '^appendonly yes' "$shared/declared.conf" && [ -e "$DATA/dump.rdb" ] && [ ! -e "$DATA/appendonlydir" ] || return 1
     say "there is a snapshot but no append-only file: starting from the snapshot, the append-only file is switched on afterwards"
+}
+
+# What differs from node to node: who it is, and what it announces.
+own_lines() {
+    printf 'proc-title-template "%s"\n' "$(identity)"
+    if [ "$TOPOLOGY" = cluster ]; then
+        printf 'cluster-announce-ip %s\ncluster-announce-port %s\ncluster-announce-bus-port %s\n' "$ADDRESS" "$PORT" "$BUS_PORT"
+    else
+        printf 'replica-announce-ip %s\nreplica-announce-port %s\n' "$ADDRESS" "$PORT"
+    fi
 }
 
 settle_role() {
@@ -103,7 +113,8 @@ settle_role() {
     aof_would_hide_snapshot && snapshot_first=yes
     {
         [ -z "$role" ] || printf '%s\n' "$role"
-        printf 'include %s/declared.conf\n' "$config"
+        printf 'include %s/declared.conf\n' "$shared"
+        own_lines
         [ -z "$snapshot_first" ] || printf 'appendonly no\n'
     } > "$DATA/server.conf.new" && mv "$DATA/server.conf.new" "$DATA/server.conf" || die "cannot write $DATA/server.conf: is the disk full?"
 }

@@ -1,10 +1,11 @@
 #!/bin/sh
 # Start one server: settle its role, run it as a child, hand over before it stops.
-# usage: start.sh NODE_DIRECTORY (holds node.env, declared.conf, users.acl, *.password; read-only)
+# usage: start.sh NODE_DIRECTORY (holds node.env; what all nodes of a kind share stands beside it; read-only)
 set -u
 config=$1
 scripts=${0%/*}
 . "$config/node.env"
+shared=${config%/*}/$KIND
 . "$scripts/common.sh"
 
 [ -w "$DATA" ] || die "the data volume $DATA is not writable for user $(id -u); the image must own $DATA as the user that runs the server"

@@ -27,7 +27,7 @@ from operations.observe import observe
 from operations.owner import machine_id, owner_id
 from operations.verdict import State, verdict
 from tests.waiting import wait_until
-from topologies.addresses import preferred_index
+from topologies.addresses import preferred_index, subnet_of
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PREFIX = "t-"
@@ -102,11 +102,13 @@ def worker_number() -> tuple[int, int]:
 
 
 def fresh_name(topic: str) -> str:
-    """A stack name that was not used before, with a preferred subnet that no other worker of this run takes."""
+    """A stack name that was not used before, with a preferred subnet that is free and that no other worker of this run takes."""
     number, count = worker_number()
+    taken = {config.get("Subnet") for network in engine().api.networks() for config in network["IPAM"].get("Config") or ()}
     while True:
         name = f"{PREFIX}{topic}-{secrets.token_hex(2)}"
-        if preferred_index(name) % count == number:
+        index = preferred_index(name)
+        if index % count == number and str(subnet_of(index)) not in taken:
             return name
 
 

@@ -27,7 +27,7 @@ USER root
 RUN set -eu; \\
     for program in /usr/bin/redis-*; do mv "$program" /usr/local/bin/; done; \\
     for program in ps pgrep pkill top free uptime vmstat ss ip netstat ifconfig; do \\
-        found=$(command -v "$program") && rm -f "$found" || true; done; \\
+        while found=$(command -v "$program"); do rm -f "$found"; hash -r; done; done; \\
     groupmod --gid {USER_ID} redis; usermod --uid {USER_ID} redis; chown -R redis:redis /data; \\
     printf '%s\\n' '#!/bin/sh' 'echo "this entrypoint must not run" >&2' 'exit 1' > /usr/local/bin/docker-entrypoint.sh; \\
     chmod 755 /usr/local/bin/docker-entrypoint.sh

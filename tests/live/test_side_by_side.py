@@ -6,7 +6,7 @@ import pytest
 
 from operations.connect import Link
 from operations.inventory import Access
-from tests.live.harness import Stack, fresh_name, throw_away_stack
+from tests.live.harness import PREFIX, Stack, throw_away_stack
 from tests.live.ledger import fill, lost
 from topologies.addresses import preferred_index
 
@@ -24,7 +24,8 @@ def first(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 @pytest.fixture(scope="module")
 def second(first: Stack, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A stack of the same topology whose name asks for the very subnet that the first one has."""
-    name = next(name for _ in range(10000) if preferred_index(name := fresh_name("side-b")) == preferred_index(first.name))
+    names = (f"{PREFIX}side-b-{number}" for number in range(10000))
+    name = next(name for name in names if preferred_index(name) == preferred_index(first.name))
     with throw_away_stack(name, SPEC, tmp_path_factory.mktemp("second"), request.config) as stack:
         assert stack.name == name
         stack.up().ok()

@@ -130,7 +130,7 @@ def test_the_carrier_is_never_started_and_brings_every_file(registered: Register
     assert carrier["start"] is False
     assert carrier["mustRun"] is False
     paths = {upload["file"] for upload in carrier["uploads"]}
-    assert {f"/config/{node.name}/declared.conf" for node in plan.nodes} <= paths
+    assert {f"/config/{node.name}/node.env" for node in plan.nodes} | {"/config/data/declared.conf"} <= paths
     assert "/config/scripts/start.sh" in paths
 
 

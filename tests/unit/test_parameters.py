@@ -9,7 +9,7 @@ import pytest
 from topologies.addresses import addressing
 from topologies.parameters import OWNED, catalogue, check_parameters, parameter_text, recorded
 from topologies.plan import make_plan
-from topologies.render import USERS, node_files
+from topologies.render import USERS, stack_files
 from topologies.rules.engine import OWN_VERSIONS
 from topologies.spec import DEFAULT_VERSIONS, Spec
 
@@ -167,8 +167,8 @@ def test_there_is_a_list_for_every_version_that_has_an_image_and_for_the_default
 def test_whatever_the_toolkit_writes_is_known_to_the_server_and_not_for_users(name: str, version: str, topology: str) -> None:
     made = Spec.model_validate({"topology": topology, "engine": {"name": name, "version": version}})
     plan = make_plan(made, "shop", addressing(7))
-    files = node_files(plan, plan.data_nodes[0], dict.fromkeys(USERS, "x"))
-    written = {line.split(" ")[0] for line in files[f"{plan.data_nodes[0].name}/declared.conf"].splitlines() if line}
+    files = stack_files(plan, dict.fromkeys(USERS, "x"))
+    written = {line.split(" ")[0] for line in files["data/declared.conf"].splitlines() if line}
     known = catalogue(name, version)
     assert known is not None
     assert written

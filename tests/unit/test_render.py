@@ -6,7 +6,7 @@ import pytest
 
 from topologies.addresses import addressing
 from topologies.plan import Plan, make_plan
-from topologies.render import USERS, declared, failover_bound_seconds, node_files, shared_files
+from topologies.render import USERS, declared, failover_bound_seconds, shared_files, stack_files
 from topologies.spec import Spec
 
 PASSWORDS = {user: f"{user}-secret" for user in USERS}
@@ -38,15 +38,15 @@ def test_parameters_of_the_user_come_last_and_booleans_are_yes_or_no() -> None:
 
 def test_a_cluster_node_announces_its_own_address() -> None:
     plan = plan_of("cluster")
-    text = node_files(plan, plan.nodes[0], PASSWORDS)["node-1-1/declared.conf"]
-    assert "cluster-announce-ip 10.213.7.10\n" in text
-    assert "cluster-node-timeout 5000\n" in text
-    assert "replica-announce-ip" not in text
+    files = stack_files(plan, PASSWORDS)
+    assert "ADDRESS='10.213.7.10'\n" in files["node-1-1/node.env"]
+    assert "BUS_PORT='16379'\n" in files["node-1-1/node.env"]
+    assert "cluster-node-timeout 5000\n" in files["data/declared.conf"]
 
 
 def test_passwords_reach_the_server_as_hashes_except_the_ones_it_sends_itself() -> None:
     plan = plan_of("sentinel")
-    acl = node_files(plan, plan.nodes[0], PASSWORDS)["node-1/users.acl"]
+    acl = stack_files(plan, PASSWORDS)["data/users.acl"]
     for user in USERS:
         assert PASSWORDS[user] not in acl
         assert hashlib.sha256(PASSWORDS[user].encode()).hexdigest() in acl
@@ -55,16 +55,16 @@ def test_passwords_reach_the_server_as_hashes_except_the_ones_it_sends_itself() 
 
 def test_sentinels_know_no_application_data_password() -> None:
     plan = plan_of("sentinel")
-    files = node_files(plan, plan.sentinels[0], PASSWORDS)
+    files = {path: text for path, text in stack_files(plan, PASSWORDS).items() if path.startswith("sentinel")}
     text = "".join(files.values())
     assert "app-secret" not in text
     assert "replication-secret" not in text
-    assert "sentinel auth-pass main sentinel-secret\n" in files["sentinel-1/service.conf"]
+    assert "sentinel auth-pass main sentinel-secret\n" in files["sentinel/service.conf"]
 
 
 def test_shard_peers_are_the_other_nodes_of_the_same_shard() -> None:
     plan = plan_of("cluster")
-    env = node_files(plan, plan.nodes[0], PASSWORDS)["node-1-1/node.env"]
+    env = stack_files(plan, PASSWORDS)["node-1-1/node.env"]
     assert "SHARD_PEERS='10.213.7.58'\n" in env
     assert "PEERS='10.213.7.11 10.213.7.12 10.213.7.58 10.213.7.59 10.213.7.60'\n" in env
 

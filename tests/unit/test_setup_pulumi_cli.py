@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from operations.errors import Busy, ExitCode, ToolkitError, Unreachable
-from scripts.pulumi_cli import exit_code, explain, finished, query, run_visible
+from scripts.pulumi_cli import NoStack, exit_code, explain, finished, query, run_visible
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ from scripts.pulumi_cli import exit_code, explain, finished, query, run_visible
             "give the right one",
         ),
         ("error: passphrase must be set with PULUMI_CONFIG_PASSPHRASE", Unreachable, "source env.sh"),
-        ("error: no stack named 'cluster' found", Unreachable, "make up STACK=cluster"),
+        ("error: no stack named 'cluster' found", NoStack, "make up STACK=cluster"),
         ("error: the stack is currently locked by 1 lock(s). Either wait", Busy, "another Pulumi process"),
         ("error: could not open bucket s3://x", Unreachable, "does not answer"),
         ("error: something\n  else", ToolkitError, "error: something else"),

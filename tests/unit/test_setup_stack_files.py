@@ -7,7 +7,7 @@ import yaml
 
 from operations.errors import InvalidInput, UsageError
 from scripts.pulumi_cli import ROOT
-from scripts.stack_files import possible_stacks, prepare, settings, spec_path
+from scripts.stack_files import forget_salt, possible_stacks, prepare, settings, spec_path
 
 TEMPLATE = "config:\n  redis-topologies:spec: configs/special.yaml\n"
 
@@ -43,6 +43,30 @@ def test_a_stack_file_that_exists_is_left_alone(root: Path) -> None:
 def test_nothing_but_the_stack_file_is_left_in_the_folder(root: Path) -> None:
     prepare("cluster", root)
     assert [path.name for path in (root / ".stacks").iterdir()] == ["Pulumi.cluster.yaml"]
+
+
+def test_a_salt_of_an_earlier_state_is_forgotten(root: Path) -> None:
+    prepare("cluster", root)
+    target = root / ".stacks" / "Pulumi.cluster.yaml"
+    target.write_text(f"encryptionsalt: v1:abc\n{TEMPLATE}")
+    assert forget_salt("cluster", root)
+    assert target.read_text() == TEMPLATE
+    assert not forget_salt("cluster", root)
+
+
+def test_a_file_of_nothing_but_a_salt_becomes_an_empty_configuration(root: Path) -> None:
+    prepare("mine", root)
+    (root / ".stacks" / "Pulumi.mine.yaml").write_text("encryptionsalt: v1:abc\n")
+    assert forget_salt("mine", root)
+    assert settings("mine", root) == {}
+
+
+def test_a_salt_that_encrypted_values_need_is_kept(root: Path) -> None:
+    prepare("mine", root)
+    text = "encryptionsalt: v1:abc\nconfig:\n  redis-topologies:token:\n    secure: v1:xyz\n"
+    (root / ".stacks" / "Pulumi.mine.yaml").write_text(text)
+    assert not forget_salt("mine", root)
+    assert (root / ".stacks" / "Pulumi.mine.yaml").read_text() == text
 
 
 def test_an_unknown_stack_is_refused_with_the_names_that_exist(root: Path) -> None:

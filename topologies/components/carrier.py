@@ -8,7 +8,7 @@ import pulumi_docker as docker
 
 from topologies.components.node import label_args
 from topologies.plan import Plan
-from topologies.render import CONFIG, node_files, shared_files
+from topologies.render import CONFIG, shared_files, stack_files
 
 READABLE = "0444"
 """The server's user differs from image to image; the volume itself is open to root and to this stack's nodes alone."""
@@ -24,9 +24,7 @@ def carrier(
     """All files of the stack; those with secrets are secret in the state."""
 
     def uploads(known: dict[str, str]) -> list[docker.ContainerUploadArgs]:
-        files = dict(shared_files())
-        for node in plan.nodes:
-            files |= node_files(plan, node, known)
+        files = shared_files() | stack_files(plan, known)
         return [
             docker.ContainerUploadArgs(file=f"{CONFIG}/{path}", content=text, permissions=READABLE)
             for path, text in sorted(files.items())

@@ -15,7 +15,7 @@ from topologies.components.carrier import carrier
 from topologies.components.node import data_volume, node_container
 from topologies.plan import Plan
 from topologies.providers import ConvergenceProvider, CredentialsProvider
-from topologies.render import USERS, node_files
+from topologies.render import USERS, stack_files
 
 COMPONENT_TYPE = "redis:topology:Topology"
 """Part of the URN of every resource below it: another type for another topology would replace everything."""
@@ -111,8 +111,7 @@ class Topology(pulumi.ComponentResource):
 
 def _digest(plan: Plan, passwords: dict[str, str]) -> str:
     """Changes when any file of any node changes; tells nothing about the passwords, which are random."""
-    files = {path: text for node in plan.nodes for path, text in node_files(plan, node, passwords).items()}
-    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(stack_files(plan, passwords), sort_keys=True).encode()).hexdigest()
 
 
 class Standalone(Topology):
