@@ -95,7 +95,7 @@ def main(context: typer.Context, stack: StackOption) -> int:
     if stack_files.prepare(stack):
         print(f"up: made {stack_files.GENERATED}/{stack_files.file_name(stack)}", flush=True)
     ensure_image(stack)
-    pulumi_cli.query(["stack", "select", "--create"], stack)
+    select(stack)
     lying = lying_containers(recover(stack))
     restarted = start(stack, lying)
     refresh = ["--refresh"] if len(restarted) < len(lying) else []

@@ -212,7 +212,7 @@ class Stack:
 
     def containers(self) -> list[Container]:
         """This stack's own containers, running or not."""
-        found: list[Container] = engine().containers.list(all=True, filters=self._labels())
+        found: list[Container] = engine().containers.list(all=True, filters=self._labels(), ignore_removed=True)
         return found
 
     def container(self, node: str) -> Container:

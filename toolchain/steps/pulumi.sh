@@ -53,7 +53,8 @@ reachable() {
 
 work_download() {
     local folder="$1" archive helper
-    trap 'rm -rf "$folder"' EXIT
+    # shellcheck disable=SC2064
+    trap "rm -rf '$folder'" EXIT
     trap 'exit 130' INT TERM HUP
     archive="pulumi-v$PULUMI_VERSION-$(platform x64).tar.gz"
     fetch 900 "$DOWNLOAD_SITE/releases/sdk/$archive" "$folder/$archive"
@@ -180,7 +181,7 @@ provide_cli() {
     take_lock toolchain
     if ! cached && platform x64 >/dev/null && reachable "$folder"; then
         run_shown "downloading Pulumi v$PULUMI_VERSION" "$LOG_ROOT/toolchain-download.log" bash "$0" download "$folder" ||
-            say "the download failed; building it instead"
+            say "the download is not usable; building Pulumi instead"
     fi
     rm -rf "$folder"
     if ! cached; then
