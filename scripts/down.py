@@ -14,9 +14,10 @@ from docker.errors import APIError, NotFound
 from operations.errors import ExitCode, InvalidInput, ToolkitError
 from scripts import pulumi_cli, stack_files
 from scripts._command import StackOption, run
-from scripts.recover import connect, labelled, recover
+from scripts.recover import labelled, recover
 
 Data = Literal["keep", "delete"]
+from topologies.engine import connect
 
 
 def volumes_of(client: docker.DockerClient, stack: str) -> tuple[str, ...]:

@@ -15,13 +15,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import docker
-from docker.errors import APIError, DockerException, NotFound
+from docker.errors import APIError, NotFound
 
-from operations.errors import Busy, ExitCode, ToolkitError, Unreachable
+from operations.errors import Busy, ExitCode, ToolkitError
 from operations.owner import FILE_SCHEME, backend_url, current_owner_id
 from scripts import leftovers, pulumi_cli
 from scripts._command import StackOption, run
 from scripts.leftovers import Found, Lock, LockState, PluginProcess, State
+from topologies.engine import connect
 from topologies.plan import LABEL_PREFIX
 
 PROC = Path("/proc")
@@ -130,17 +131,6 @@ def settle_pending(stack: str, state: State) -> State:
             f"run the same command again"
         )
     return leftovers.parse_state(pulumi_cli.export(stack))
-
-
-def connect() -> docker.DockerClient:
-    try:
-        client = docker.from_env(timeout=120)
-        client.ping()
-    except DockerException as error:
-        if "Permission denied" in str(error) or "PermissionError" in str(error):
-            raise Unreachable("the Docker engine does not permit this user; run as root, or join its group") from None
-        raise Unreachable("no Docker engine answers; run `make setup`, or set DOCKER_HOST to one that runs") from None
-    return client
 
 
 def labelled(stack: str) -> dict[str, list[str]]:

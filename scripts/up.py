@@ -14,7 +14,8 @@ from operations.inventory import load_access
 from scripts import leftovers, pulumi_cli, stack_files
 from scripts._command import StackOption, run
 from scripts.leftovers import State
-from scripts.recover import connect, labelled, recover
+from scripts.recover import labelled, recover
+from topologies.engine import connect
 from topologies.load import load_spec
 from topologies.plan import image_of
 

@@ -18,6 +18,8 @@ from operations.errors import Unreachable
 from topologies.plan import LABEL_PREFIX, Plan
 
 TCP_TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
+ANSWER_SECONDS = 120
+"""Longest time for one answer of the engine: stopping a node takes up to its stop time-out."""
 LOCAL_SCHEMES = ("unix://", "npipe://")
 
 
@@ -65,7 +67,7 @@ def connect() -> docker.DockerClient:
     """A client of the engine that DOCKER_HOST names; raises Unreachable with the way out."""
     address = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
     try:
-        client = docker.from_env(timeout=60)
+        client = docker.from_env(timeout=ANSWER_SECONDS)
         client.ping()
     except DockerException as error:
         text = str(error)

@@ -3,46 +3,14 @@
 import pytest
 
 from operations.errors import CheckFailed, InvalidInput, UsageError
-from operations.inventory import Inventory
 from operations.observe import NodeState, Observation
-from operations.parse import Persistence, Replication, ServerInfo
+from operations.parse import Replication
 from operations.switchover import decide
-from topologies.addresses import addressing
-from topologies.outputs import inventory as inventory_data
-from topologies.plan import make_plan
-from topologies.spec import Spec
-
-PERSISTENCE = Persistence(
-    loading=False,
-    aof_enabled=True,
-    aof_last_rewrite_ok=True,
-    aof_last_write_ok=True,
-    last_save_ok=True,
-    rewrite_in_progress=False,
-    save_in_progress=False,
-    changes_since_save=0,
-)
-
-
-def inventory_of(topology: str) -> Inventory:
-    plan = make_plan(Spec.model_validate({"topology": topology}), "shop", addressing(7), "0123456789ab")
-    return Inventory.model_validate(inventory_data(plan, "sha256:1", "8.0.2"))
+from tests.unit.states import inventory_of, server, silent
 
 
 def state(name: str, replication: Replication) -> NodeState:
-    info = ServerInfo(
-        engine="redis",
-        version="8.0.2",
-        run_id="a" * 40,
-        uptime_seconds=60,
-        keys=1,
-        used_memory_bytes=1,
-        maxmemory_bytes=2,
-        eviction="noeviction",
-        persistence=PERSISTENCE,
-        replication=replication,
-    )
-    return NodeState(name, info=info)
+    return NodeState(name, info=server(replication))
 
 
 def primary(name: str, offset: int = 100) -> NodeState:
@@ -52,10 +20,6 @@ def primary(name: str, offset: int = 100) -> NodeState:
 def replica(name: str, of: str, offset: int = 100, up: bool = True) -> NodeState:
     link = Replication(role="replica", offset=offset, replication_id="r", primary_address=of, primary_port=6379, link_up=up)
     return state(name, link)
-
-
-def gone(name: str) -> NodeState:
-    return NodeState(name, problem=f"{name} does not answer")
 
 
 def seen(topology: str, *nodes: NodeState) -> Observation:
@@ -84,7 +48,7 @@ def test_a_replica_without_link_is_refused_unless_it_is_a_takeover() -> None:
 
 
 def test_a_shard_without_primary_needs_a_takeover() -> None:
-    look = seen("replication", gone("node-1"), replica("node-2", FIRST, up=False), gone("node-3"))
+    look = seen("replication", silent("node-1"), replica("node-2", FIRST, up=False), silent("node-3"))
     with pytest.raises(CheckFailed, match="has no primary that answers; to promote a replica all the same, add --takeover"):
         decide(inventory_of("replication"), look, None, None, False)
     switch = decide(inventory_of("replication"), look, None, None, True)
