@@ -15,9 +15,9 @@ from operations.errors import ExitCode, InvalidInput, ToolkitError
 from scripts import pulumi_cli, stack_files
 from scripts._command import StackOption, run
 from scripts.recover import labelled, recover
+from topologies.engine import connect
 
 Data = Literal["keep", "delete"]
-from topologies.engine import connect
 
 
 def volumes_of(client: docker.DockerClient, stack: str) -> tuple[str, ...]:
