@@ -93,7 +93,7 @@ def engine_in_use() -> str:
 def tiers(workers: int) -> tuple[Tier, ...]:
     """All tiers in the order in which they run."""
     lint = tuple((str(PROGRAMS / words[0]), *words[1:]) for words in LINT)
-    side_by_side = ("-n", str(workers), "--dist", "loadfile")
+    side_by_side = ("-n", str(workers), "--dist", "loadscope")
     return (
         Tier("lint", 60, True, commands=lint),
         Tier("unit", 90, True, tests=("tests/unit", "-q")),

@@ -24,7 +24,7 @@ def test_every_user_has_a_long_password_of_its_own(access: Access) -> None:
 
 
 def test_docker_inspect_shows_no_password_of_any_container_of_the_stack(access: Access, engine: docker.DockerClient) -> None:
-    labels = {"label": f"{LABEL}.stack={access.inventory.stack}"}
+    labels: dict[str, str | list[str] | bool] = {"label": f"{LABEL}.stack={access.inventory.stack}"}
     inspected = engine.containers.list(all=True, filters=labels, ignore_removed=True)
     assert {container.name for container in inspected} >= {entry.container for entry in access.inventory.nodes}
     shown = {container.name: found_in(json.dumps(container.attrs), access) for container in inspected}

@@ -124,6 +124,15 @@ def test_every_node_has_a_data_volume_and_reads_its_configuration(registered: Re
         assert node.volume in volumes
 
 
+def test_everything_on_the_engine_carries_the_labels_of_its_stack(registered: Registered) -> None:
+    _, recorder, _ = registered
+    for kind in ("Container", "Volume", "Network"):
+        for name, inputs in recorder.of_type(kind).items():
+            labels = {entry["label"]: entry["value"] for entry in inputs["labels"]}
+            assert labels["redis-topologies.stack"] == "shop", name
+            assert labels["redis-topologies.owner"] == "0123456789ab", name
+
+
 def test_the_carrier_is_never_started_and_brings_every_file(registered: Registered) -> None:
     plan, recorder, _ = registered
     carrier = recorder.of_type("Container")["carrier"]

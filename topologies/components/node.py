@@ -16,12 +16,16 @@ def label_args(labels: Mapping[str, str]) -> list[docker.ContainerLabelArgs]:
     return [docker.ContainerLabelArgs(label=name, value=value) for name, value in sorted(labels.items())]
 
 
+def volume_labels(labels: Mapping[str, str]) -> list[docker.VolumeLabelArgs]:
+    return [docker.VolumeLabelArgs(label=name, value=value) for name, value in sorted(labels.items())]
+
+
 def data_volume(plan: Plan, node: NodePlan, parent: pulumi.Resource) -> docker.Volume:
     """The volume that outlives its containers, kept on destroy unless the spec says otherwise."""
     return docker.Volume(
         f"{node.name}-data",
         name=node.volume,
-        labels=[docker.VolumeLabelArgs(label=name, value=value) for name, value in sorted(node.labels.items())],
+        labels=volume_labels(node.labels),
         opts=pulumi.ResourceOptions(
             parent=parent,
             retain_on_delete=plan.spec.data.on_destroy == "keep",

@@ -12,7 +12,7 @@ from pulumi.dynamic import Resource
 
 from topologies import outputs
 from topologies.components.carrier import carrier
-from topologies.components.node import data_volume, node_container
+from topologies.components.node import data_volume, node_container, volume_labels
 from topologies.plan import Plan
 from topologies.providers import ConvergenceProvider, CredentialsProvider
 from topologies.render import USERS, stack_files
@@ -69,7 +69,12 @@ class Topology(pulumi.ComponentResource):
             labels=[docker.NetworkLabelArgs(label=key, value=value) for key, value in sorted(plan.labels.items())],
             opts=child,
         )
-        config = docker.Volume("config", name=plan.config_volume, opts=child)
+        config = docker.Volume(
+            "config",
+            name=plan.config_volume,
+            labels=volume_labels(plan.labels),
+            opts=pulumi.ResourceOptions(parent=self, ignore_changes=["labels"]),
+        )
         bearer = carrier(plan, image.image_id, config, passwords, self)
 
         containers: list[docker.Container] = []
