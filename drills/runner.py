@@ -14,7 +14,7 @@ import redis
 
 from drills import journal as journals
 from drills import junit, report, stack_view
-from drills.bounds import failover_bound
+from drills.bounds import FaultKind, failover_bound
 from drills.crew import Crew, as_node, cut_off_place
 from drills.definition import Drill
 from drills.examine import Repetition, Setup, examine
@@ -237,7 +237,13 @@ class Runner:
 
     def _fault(self, targets: Sequence[NodeEntry], clients_inside: bool) -> Fault:
         plan, kind, engine = self._drill.fault, self._drill.kind, self._engine
-        plain = {"kill": Kill, "kill-held": KillHeld, "hang": Hang, "pause": Pause, "stop": Stop}
+        plain: dict[str, Callable[[Engine, Sequence[NodeEntry], FaultKind], Fault]] = {
+            "kill": Kill,
+            "kill-held": KillHeld,
+            "hang": Hang,
+            "pause": Pause,
+            "stop": Stop,
+        }
         if plan.do in plain:
             return plain[plan.do](engine, targets, kind)
         if plan.do == "switchover":

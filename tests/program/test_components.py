@@ -219,9 +219,9 @@ def test_standing_nodes_are_replaced_one_after_the_other_never_two_of_a_shard_in
     assert all(a != b for a, b in itertools.pairwise(shards))
 
 
-def test_a_new_node_of_a_standing_stack_waits_for_no_replacement_chain_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_or_missing_node_comes_before_any_standing_one_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     before, after = plan_of("replication", replicas=1), plan_of("replication", replicas=2)
     waits = dependencies(after, frozenset(node.container for node in before.nodes), monkeypatch)
     assert waits["node-3"] == {"carrier"}
-    assert waits["node-2"] == {"carrier"}
-    assert waits["node-1"] == {"carrier", "node-2"}
+    assert waits["node-2"] == {"carrier", "node-3"}
+    assert waits["node-1"] == {"carrier", "node-3", "node-2"}

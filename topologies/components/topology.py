@@ -77,21 +77,20 @@ class Topology(pulumi.ComponentResource):
         )
         bearer = carrier(plan, image.image_id, config, passwords, self)
 
-        containers: list[docker.Container] = []
+        made: dict[str, docker.Container] = {}
+        # Nodes that are missing come first, all at once: only when they are back may a standing one be taken down.
+        missing: list[docker.Container] = []
         previous: list[docker.Container] = []
-        for node in plan.replacement_order:
-            container = node_container(
-                plan,
-                node,
-                image.image_id,
-                network,
-                data_volume(plan, node, self),
-                [bearer, *previous],
-                self,
-            )
-            containers.append(container)
-            if node.container in args.standing:
-                previous = [container]
+        for node in sorted(plan.replacement_order, key=lambda one: one.container in args.standing):
+            stands = node.container in args.standing
+            after = [bearer, *missing, *previous] if stands else [bearer]
+            made[node.name] = node_container(plan, node, image.image_id, network, data_volume(plan, node, self), after, self)
+            if stands:
+                previous = [made[node.name]]
+            else:
+                missing.append(made[node.name])
+        # In an order that does not depend on what stands: it is part of what converge compares.
+        containers = [made[node.name] for node in plan.replacement_order]
 
         declared = outputs.inventory(plan, "", "")
         convergence = Convergence(
