@@ -146,7 +146,8 @@ def run_commands(tier: Tier, outcome: Outcome) -> None:
 def run_tests(tier: Tier, outcome: Outcome, options: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         report, left_out = Path(folder) / "report.xml", Path(folder) / "left-out"
-        command = [PYTHON, "-m", "pytest", *tier.tests, *options, f"--junitxml={report}", f"--left-out={left_out}"]
+        command = [PYTHON, "-m", "pytest", *tier.tests, *options, "-o", "junit_family=xunit1"]
+        command += [f"--junitxml={report}", f"--left-out={left_out}"]
         code = run_bounded(command, outcome.budget * PATIENCE)
         count(outcome, report)
         if left_out.exists():

@@ -272,6 +272,10 @@ class Stack:
         """Remove everything that this stack made, by Pulumi if it can, else by label; never what another owner made."""
         if self.stack_file.exists():
             self.pulumi("cancel", "--yes", "--stack", self.name)
+            # Nothing has to be handed over any more: killed servers make room at once.
+            for container in self.containers():
+                with contextlib.suppress(APIError):
+                    container.kill()
             self.destroy()
         client = engine()
         for container in self.containers():

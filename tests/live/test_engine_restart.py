@@ -53,20 +53,40 @@ def answers() -> str:
     return ""
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL], ids=["in order", "by kill -9"])
-def test_a_restart_of_the_engine_brings_the_stack_back_with_its_data(
-    stack: Stack, how: signal.Signals, record_property: Callable[[str, object], None]
-) -> None:
-    access = stack.access()
-    ledger = fill(access, f"before-{how.name}", 2000)
-    assert not others(), others()
+def restart(how: signal.Signals) -> None:
+    """End the engine and start it again as `make up` does."""
+    foreign = others()
+    assert not foreign, foreign
     pid = engine_process()
     os.kill(pid, how)
     wait_until("the end of the engine", lambda: "it runs" if Path(f"/proc/{pid}").exists() else "", 90)
     started = subprocess.run(["bash", "toolchain/steps/engine.sh"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert started.returncode == 0, started.stdout + started.stderr
     wait_until("the engine", answers, 60)
+
+
+def test_a_restart_of_the_engine_brings_the_stack_back_with_its_data(
+    stack: Stack, record_property: Callable[[str, object], None]
+) -> None:
+    access = stack.access()
+    ledger = fill(access, "before-restart", 2000)
+    restart(signal.SIGTERM)
     took = stack.wait_healthy(access, RECOVERY_SECONDS)
     assert lost(access, ledger) == []
     stack.preview("--expect-no-changes").ok()
-    record_property(FIGURE, f"{stack.name}: as declared {took:.1f} s after the engine was back ({how.name}), nothing lost")
+    record_property(FIGURE, f"{stack.name}: as declared {took:.1f} s after the engine was back, nothing lost")
+
+
+def test_after_a_crash_of_the_engine_the_next_up_starts_what_the_engine_leaves_stopped(
+    stack: Stack, record_property: Callable[[str, object], None]
+) -> None:
+    """An engine that was killed stops the containers that survived it when it is back, and may not start them again."""
+    access = stack.access()
+    ledger = fill(access, "before-crash", 2000)
+    restart(signal.SIGKILL)
+    came = stack.up("--refresh").ok()
+    renewed = stack.access()
+    stack.wait_healthy(renewed, RECOVERY_SECONDS)
+    assert lost(renewed, ledger) == []
+    stack.preview("--expect-no-changes").ok()
+    record_property(FIGURE, f"{stack.name}: repaired after a crash of the engine by pulumi up --refresh in {came.seconds:.1f} s")
