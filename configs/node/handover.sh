@@ -69,7 +69,7 @@ hand_over() {
         # Wait for a replica that is still copying, but not for one that is stopping or gone.
         expired && say "no replica became ready in $HANDOVER_SECONDS s: stopping without a successor" && return 0
         waiting=no
-        for peer in $PEERS; do follows_me "$peer" && ! is_stopping "$peer" && waiting=yes; done
+        for peer in $SHARD_PEERS; do follows_me "$peer" && ! is_stopping "$peer" && waiting=yes; done
         [ "$waiting" = yes ] || { say "no replica follows or all are stopping too: stopping without a successor" && return 0; }
         sleep 0.1
     done

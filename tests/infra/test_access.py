@@ -81,8 +81,12 @@ def stranger(node: Subject, username: str | None = None, password: str | None = 
     return redis.Redis(host, port, username=username, password=password, **options)
 
 
-@pytest.mark.parametrize("command", ["PING", "GET verify:key", "INFO", "CONFIG GET save", "SENTINEL MASTERS", "CLUSTER NODES"])
-def test_a_client_without_a_password_is_refused(node: Subject, command: str) -> None:
+@pytest.mark.parametrize("command", ["PING", "GET verify:key", "INFO", "CONFIG GET save", "ACL LIST", "CLUSTER NODES"])
+def test_a_client_without_a_password_is_refused(data_node: Subject, command: str) -> None:
+    assert_refused_without_password(data_node, command)
+
+
+def assert_refused_without_password(node: Subject, command: str) -> None:
     with stranger(node) as client, pytest.raises(redis.AuthenticationError, match="Authentication required"):
         client.execute_command(*command.split())
 

@@ -6,7 +6,7 @@ from operations.connect import endpoint
 from operations.inventory import Inventory, SentinelSettings
 from operations.parse import SentinelEntry, items, pairs, sentinel_entry
 from tests.infra.subject import Subject
-from tests.infra.test_access import SENTINEL_MAY, SENTINEL_MUST_NOT
+from tests.infra.test_access import SENTINEL_MAY, SENTINEL_MUST_NOT, assert_refused_without_password
 
 
 @pytest.fixture
@@ -86,6 +86,11 @@ def test_no_replica_is_barred_from_promotion(data_node: Subject) -> None:
 def test_the_published_port_is_the_one_of_the_inventory(sentinel: Subject) -> None:
     assert endpoint(sentinel.entry) == (sentinel.entry.host, sentinel.entry.host_port)
     assert sentinel.role()[0] == "sentinel"
+
+
+@pytest.mark.parametrize("command", ["PING", "INFO", "SENTINEL MASTERS", "ACL LIST"])
+def test_a_client_of_a_sentinel_without_a_password_is_refused(sentinel: Subject, command: str) -> None:
+    assert_refused_without_password(sentinel, command)
 
 
 @pytest.mark.parametrize("user", SENTINEL_MAY)
