@@ -125,6 +125,11 @@ def run_bounded(command: Sequence[str], seconds: float) -> int:
             raise
 
 
+def sweep() -> None:
+    """Remove the stacks of tests that were interrupted too hard to do it themselves."""
+    subprocess.run([PYTHON, "-m", "tests.live.sweep"], cwd=ROOT, check=False, start_new_session=True)
+
+
 def interrupt(process: "subprocess.Popen[bytes]") -> None:
     """As Ctrl-C does, and only then by force."""
     os.killpg(process.pid, signal.SIGINT)
@@ -148,7 +153,11 @@ def run_tests(tier: Tier, outcome: Outcome, options: Sequence[str]) -> None:
         report, left_out = Path(folder) / "report.xml", Path(folder) / "left-out"
         command = [PYTHON, "-m", "pytest", *tier.tests, *options, "-o", "junit_family=xunit1"]
         command += [f"--junitxml={report}", f"--left-out={left_out}"]
-        code = run_bounded(command, outcome.budget * PATIENCE)
+        try:
+            code = run_bounded(command, outcome.budget * PATIENCE)
+        finally:
+            if not tier.quick:
+                sweep()
         count(outcome, report)
         if left_out.exists():
             outcome.left_out += summarised(left_out.read_text().splitlines())

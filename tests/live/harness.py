@@ -5,6 +5,7 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -92,7 +93,19 @@ def run(command: Sequence[str], env: Mapping[str, str], seconds: float = COMMAND
         process.kill()
         output, errors = process.communicate()
         errors += f"\nkilled after {seconds:g} s without an end"
+    except BaseException:  # Ctrl-C: what was started must not go on behind the back of the clean-up
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
     return Result(" ".join(command), process.returncode, output, errors, time.monotonic() - started)
+
+
+def process_mark(pid: int) -> str | None:
+    """A living process by its number and the time when it started; None when there is none (any more)."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] == "Z" else f"{pid}:{fields[19]}"
 
 
 def worker_number() -> tuple[int, int]:
@@ -150,6 +163,16 @@ class Stack:
             "NO_COLOR": "1",
             **self.extra_env,
         }
+
+    @property
+    def note_file(self) -> Path:
+        """Says that this stack exists and which process takes care of it; see tests/live/sweep.py."""
+        return self.stack_file.with_name(f"{self.name}.note.json")
+
+    def note(self) -> None:
+        self.note_file.parent.mkdir(exist_ok=True)
+        note = {"name": self.name, "folder": str(self.folder), "spec": str(self.spec), "process": process_mark(os.getpid())}
+        self.note_file.write_text(json.dumps(note))
 
     def prepare(self) -> None:
         """Make the backend and the stack, as a user does with `pulumi stack init`; nothing on the Docker engine yet."""
@@ -319,16 +342,19 @@ def throw_away_stack(
         path.write_text(yaml.safe_dump(dict(spec)))
     stack = Stack(name, home, path, settings)
     failures = failure_count(config)
+    stack.note()
     try:
         stack.prepare()
         yield stack
     finally:
         if config is not None and config.getoption("--keep-failed") and failure_count(config) > failures:
             print(f"kept: PULUMI_BACKEND_URL={stack.backend} PULUMI_CONFIG_PASSPHRASE_FILE={home}/passphrase stack {name}")
+            stack.note_file.unlink(missing_ok=True)
         else:
             stack.remove()
             left = stack.leftovers()
             shutil.rmtree(home, ignore_errors=True)
+            stack.note_file.unlink(missing_ok=True)
             assert not left, f"stack {name} left behind: {left}"
 
 

@@ -1,10 +1,16 @@
 """The pure parts of the suite of `make verify` and of its script."""
 
+import json
+import os
+from pathlib import Path
+
 import pytest
 
 from operations.errors import ExitCode
 from scripts.verify import Check, ended
 from tests.infra.subject import read_processes
+from tests.live.harness import process_mark
+from tests.live.sweep import forsaken
 from tests.waiting import wait_until
 
 RECORD = (
@@ -45,3 +51,11 @@ def test_waiting_ends_as_soon_as_nothing_is_missing() -> None:
 def test_waiting_in_vain_tells_what_was_missing_at_last() -> None:
     with pytest.raises(AssertionError, match="a pig with wings did not come about within 0 s; at last: wings"):
         wait_until("a pig with wings", lambda: "wings", 0)
+
+
+def test_only_stacks_whose_test_process_is_gone_are_swept(tmp_path: Path) -> None:
+    alive, gone = process_mark(os.getpid()), f"{os.getpid()}:1"
+    for name, mark in (("t-alive", alive), ("t-gone", gone), ("t-never", "999999999:1")):
+        note = {"name": name, "folder": str(tmp_path / name), "spec": "spec.yaml", "process": mark}
+        (tmp_path / f"{name}.note.json").write_text(json.dumps(note))
+    assert [stack.name for stack in forsaken(tmp_path)] == ["t-gone", "t-never"]
