@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 FaultKind = Literal[
-    "crash", "hang", "partition", "power-loss", "restart", "stop", "switchover", "replica", "quorum", "disk", "slow"
+    "crash", "hang", "partition", "split", "power-loss", "restart", "stop", "switchover", "replica", "quorum", "disk", "slow"
 ]
 """What is done to a shard, as far as its window is concerned.
 
-`crash`: the server dies and stays away. `hang`: it stops answering. `partition`: it is cut off. `power-loss`: it dies and loses
-what was not synced. `restart`: it dies and comes back by itself. `stop`: it is told to stop and hands over. `switchover`: a
-planned change of primary. `replica`: a replica fails. `quorum`: too many voters fail, so nobody takes over. `disk`, `slow`: it
-goes on, worse.
+`crash`: the server dies and stays away. `hang`: it stops answering. `partition`: it is cut off. `split`: it is cut off together
+with replicas, which go on confirming. `power-loss`: it dies and loses what was not synced. `restart`: it dies and comes back by
+itself. `stop`: it is told to stop and hands over. `switchover`: a planned change of primary. `replica`: a replica fails.
+`quorum`: too many voters fail, so nobody takes over. `disk`, `slow`: it goes on, worse.
 """
 
 SLACK = 0.10
@@ -68,7 +68,7 @@ def failover_bound(timing: Timing, kind: FaultKind) -> Bound | None:
     NT / 2 more, the election a fixed and a random delay and 0.1. Sentinel with down-after D: up to D + 2.3 and D + 3.3.
     A first election that fails is not covered: it is tried again after `election_retry`.
     """
-    if kind not in ("crash", "power-loss", "hang", "partition"):
+    if kind not in ("crash", "power-loss", "hang", "partition", "split"):
         return None
     reset = kind in ("crash", "power-loss")
     if timing.topology == "cluster" and timing.node_timeout is not None:
@@ -92,11 +92,12 @@ def election_retry(timing: Timing) -> float | None:
 def writable_when_cut_off(lag_seconds: float | None, timing: Timing) -> float | None:
     """How long a cut-off primary may go on acknowledging writes: lag + 2 s under `min-replicas-to-write`.
 
-    Cluster: a primary that cannot see the majority stops by itself after the node timeout. Else nothing stops it (None).
+    Cluster: a primary that does not hear from the majority stops by itself once it notices, which takes as long as the detection
+    of a hang, 1.5 node timeouts (measured at node timeout 2 s: 2.8 s). Else nothing stops it (None).
     """
     limits = []
     if lag_seconds is not None:
         limits.append(lag_seconds + 2)
     if timing.topology == "cluster" and timing.node_timeout is not None:
-        limits.append(timing.node_timeout + 0.5)
+        limits.append(1.5 * timing.node_timeout + 0.5)
     return min(limits) if limits else None

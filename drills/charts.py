@@ -134,6 +134,7 @@ def _lane(
     parts.append(_rate(lane, x, rate_top, hover))
     parts.append(_latency(lane, x, rate_top + RATE_HEIGHT + ROLE_HEIGHT))
     parts.append(_roles(lane, marks, x, rate_top + RATE_HEIGHT + 10))
+    parts.append(_outage_label(window, lane, x, rate_top))
     return "".join(parts)
 
 
@@ -165,11 +166,20 @@ def _split_strip(window: WindowEntry | None, lane: Mapping[str, Any], x: Scale, 
         start = right - length if css == "client recovery" else at
         parts.append(rect(x(start), top - 10, x(start + length) - x(start), 7, css.replace(" ", "-"), f"{css} {length:.3f} s"))
         at = start + length
-    label = f"{window.unavailable:.2f} s refused" if window.recovered else "never recovered"
-    middle = (x(begun) + x(right)) / 2
-    wide = x(right) - x(begun) > 90
-    parts.append(text(middle if wide else x(right) + 6, top + 18, label, "outage-label", "middle" if wide else "start"))
     return "".join(parts)
+
+
+def _outage_label(window: WindowEntry | None, lane: Mapping[str, Any], x: Scale, top: float) -> str:
+    """How long writes were refused, over everything else."""
+    if window is None or not window.outages:
+        return ""
+    end = lane["start"] + lane["width"] * len(lane["ok"])
+    begun, until = max(window.outages, key=lambda outage: (outage[1] if outage[1] is not None else end) - outage[0])
+    right = until if until is not None else end
+    label = f"{window.unavailable:.2f} s refused" if window.recovered else "never recovered"
+    wide = x(right) - x(begun) > 110
+    place = (x(begun) + x(right)) / 2 if wide else x(right) + 6
+    return text(place, top + RATE_HEIGHT / 2 + 5, label, "outage-label", "middle" if wide else "start")
 
 
 def _rate(lane: Mapping[str, Any], x: Scale, top: float, hover: bool) -> str:

@@ -8,6 +8,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from drills.bounds import FaultKind
+from drills.objectives import Objectives
+from drills.workload.settings import Mode
 from operations.errors import InvalidInput, UsageError
 from operations.inventory import Inventory, Topology
 
@@ -35,9 +37,17 @@ class FaultPlan(_Frozen):
     kilobits: int = Field(256, ge=8)
 
 
+class LoadPlan(_Frozen):
+    """What the drill wants of its clients, over what the user asked for. `acks: all` are all replicas that can be promoted."""
+
+    mode: Mode
+    acks: int | Literal["all"] = "all"
+
+
 class Drill(_Frozen):
     """One drill. `steady_seconds` before the fault, `hold_seconds` from recovery (or, where nothing recovers by itself, from the
-    fault) to heal, `settle_seconds` of load after that."""
+    fault) to heal, `settle_seconds` of load after that. `hits: all`: the fault stops shards that it is not aimed at, too.
+    `objectives` stand between the defaults and those of the stack's spec."""
 
     name: str = Field(pattern=r"^[a-z0-9-]+$")
     title: str
@@ -45,6 +55,9 @@ class Drill(_Frozen):
     kind: FaultKind
     topologies: tuple[Topology, ...]
     fault: FaultPlan
+    hits: Literal["targets", "all"] = "targets"
+    load: LoadPlan | None = None
+    objectives: Objectives = Objectives()
     steady_seconds: Seconds = 3.0
     hold_seconds: Seconds = 2.0
     settle_seconds: Seconds = 2.0

@@ -4,7 +4,7 @@ Pure: the same history and setup give the same answers, so a saved drill can be 
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from drills.bounds import FaultKind
@@ -25,6 +25,8 @@ from drills.statistics import Cell, Series
 
 BUDGETED = frozenset({"lost", "split-brain"})
 """Checks whose false answer is not a failure by itself: an objective says how much is allowed."""
+OF_THE_END = frozenset({"window", "one-primary", "views", "redundancy", "roles-kept"})
+"""Checks that ask how things stood at the end, which a repetition that ended early never reached."""
 
 
 @dataclass(frozen=True)
@@ -194,6 +196,8 @@ class Examination:
             checks.append(self._redundancy.check())
         if setup.roles_kept:
             checks.append(self._roles.check())
+        if not self._quality.ended:
+            checks = [_too_early(check) if check.name in OF_THE_END else check for check in checks]
         windows = self._windows.windows()
         measured = self._measure(windows)
         outcomes = evaluate(setup.objectives, setup.policy, measured)
@@ -210,8 +214,8 @@ class Examination:
         known_loss = lost.verdict is not Verdict.UNKNOWN
         return Measured(
             kind=self._setup.kind,
-            unavailable=max((window.unavailable for window in hit), default=None),
-            recovered=all(window.recovered for window in main),
+            unavailable=max((window.unavailable for window in hit), default=None) if self._quality.ended else None,
+            recovered=not self._quality.ended or all(window.recovered for window in main),
             others=len(others),
             others_gap=max((window.longest_gap for window in others), default=None),
             lost=self._ledger.tally.lost if known_loss else None,
@@ -219,6 +223,12 @@ class Examination:
             two_primaries=self._split_brain.seconds if split.verdict is not Verdict.UNKNOWN else None,
             redundancy=self._redundancy.seconds,
         )
+
+
+def _too_early(check: Check) -> Check:
+    if check.verdict is not Verdict.FALSE:
+        return check
+    return replace(check, verdict=Verdict.UNKNOWN, summary=f"{check.summary}, when the repetition ended early")
 
 
 History = Callable[[], Iterable[Record]]

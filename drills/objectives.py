@@ -82,16 +82,25 @@ def policy_of(inventory: Inventory) -> Policy:
 REPLICATION_IN_FLIGHT = 1.0
 """Replication is asynchronous: what a primary acknowledged in its last moments may not have left it."""
 EVERYSEC = 2.0
-"""`appendfsync everysec` syncs once per second, and lets a slow disk delay that by one more."""
+"""`appendfsync everysec` syncs once per second, and lets a slow disk delay that by one more.
+
+While a sync runs, the server keeps new writes in its own memory for up to 2 s instead of handing them to the kernel
+(`flushAppendOnlyFile`), and acknowledges them all the same: even a mere SIGKILL can cost them. With `always` and `no` nothing
+waits there."""
 
 
 def default_objectives(policy: Policy) -> Objectives:
-    """What each topology and policy can promise. Nothing takes over on standalone and plain replication: measured only."""
+    """What each topology and policy can promise. Nothing takes over on standalone and plain replication: measured only.
+
+    A lag limit is no help in a split (the replica on the old primary's side goes on confirming), and keeps the new primary from
+    accepting writes while its other replicas are on the far side: safety bought with writes.
+    """
     fails_over = policy.timing.topology in ("sentinel", "cluster")
     cluster = policy.timing.topology == "cluster"
     failover: Limit = "bound" if fails_over else "any"
     unavailable: dict[FaultKind, Limit] = {
-        "crash": failover, "hang": failover, "partition": failover, "power-loss": failover, "restart": "any",
+        "crash": failover, "hang": failover, "partition": failover, "split": failover if policy.lag is None else "any",
+        "power-loss": failover, "restart": "any",
         "stop": (0.5 if cluster else 2.5) if fails_over else "any",
         "switchover": (0.25 if cluster else 2.0) if policy.replicas else "any",
         "replica": 0.3 if policy.lag is None else "any", "quorum": "any", "disk": "any", "slow": "any",
@@ -99,11 +108,12 @@ def default_objectives(policy: Policy) -> Objectives:
     in_flight: Budget = REPLICATION_IN_FLIGHT if fails_over else 0.0
     cut_off = writable_when_cut_off(policy.lag, policy.timing)
     durable: Budget = {"always": 0.0, "everysec": EVERYSEC, "no": "any"}[policy.fsync] if policy.aof else "any"  # type: ignore[assignment]
+    killed: Budget = (EVERYSEC if policy.fsync == "everysec" else 0.0) if policy.aof else "any"
     lost: dict[FaultKind, Budget] = {
-        "crash": in_flight if policy.aof or fails_over else "any", "hang": in_flight,
-        "partition": (cut_off if cut_off is not None else "any") if fails_over else 0.0,
+        "crash": in_flight if fails_over else killed, "hang": in_flight,
+        "partition": (cut_off if cut_off is not None else "any") if fails_over else 0.0, "split": "any" if fails_over else 0.0,
         "power-loss": max(durable, in_flight) if durable != "any" else "any",
-        "restart": 0.0 if policy.aof else "any", "stop": 0.0, "switchover": 0.0, "replica": 0.0,
+        "restart": killed, "stop": 0.0, "switchover": 0.0, "replica": 0.0,
         "quorum": in_flight, "disk": 0.0, "slow": in_flight,
     }  # fmt: skip
     return Objectives(
@@ -115,10 +125,15 @@ def default_objectives(policy: Policy) -> Objectives:
     )
 
 
-def objectives_of(inventory: Inventory) -> Objectives:
-    """The objectives in force for a stack; raises InvalidInput when the field in its spec cannot be read."""
+def objectives_of(inventory: Inventory, between: Objectives | None = None) -> Objectives:
+    """The objectives in force for a stack: its spec's, over those `between` (of a drill), over the defaults.
+
+    Raises InvalidInput when the field in its spec cannot be read.
+    """
     data: Any = inventory.spec.get("objectives") or {}
     defaults = default_objectives(policy_of(inventory))
+    if between is not None:
+        defaults = between.over(defaults)
     try:
         return Objectives.model_validate(data).over(defaults)
     except ValidationError as error:

@@ -5,7 +5,7 @@ import platform
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,6 @@ from drills.crew import Crew, as_node, cut_off_place
 from drills.definition import Drill
 from drills.examine import Repetition, Setup, examine
 from drills.faults.base import Engine, Fault
-from drills.faults.heal import remove_containers
 from drills.faults.network import Loss, Partition, SlowLink
 from drills.faults.planned import Switchover
 from drills.faults.process import Hang, Kill, KillHeld, Pause, Stop
@@ -32,7 +31,7 @@ from drills.records import Fault as FaultRecord
 from drills.targets import Roles, resolve
 from drills.workload.plan import MAIN_OCTET, Load
 from operations.errors import InvalidInput, ToolkitError
-from operations.inventory import Access, NodeEntry
+from operations.inventory import Access, Inventory, NodeEntry
 
 HISTORY = "history.jsonl"
 RECOVERY_SECONDS = 60.0
@@ -45,7 +44,8 @@ Progress = Callable[[str], None]
 
 @dataclass
 class Order:
-    """What the user asks for. `inside`: clients run in the stack's network; else on this machine, through published ports."""
+    """What the user asks for. `inside`: clients run in the stack's network; else on this machine, through published ports.
+    `patience_seconds`: so long may the stack take to reach its steady state before the drill is refused."""
 
     drill: Drill
     directory: Path
@@ -53,6 +53,7 @@ class Order:
     repetitions: int = 1
     seed: int = 0
     inside: bool = True
+    patience_seconds: float = 0.0
 
 
 class Runner:
@@ -65,7 +66,8 @@ class Runner:
         self._drill = order.drill
         self._tell = progress
         self._engine = Engine(access.inventory)
-        self._objectives = objectives_of(access.inventory)
+        self._objectives = objectives_of(access.inventory, order.drill.objectives)
+        self._load = load_of(order, access.inventory)
         self._policy = policy_of(access.inventory)
         self._chance = random.Random(order.seed)  # noqa: S311 - choices that a seed repeats
         self._run = f"{order.seed:x}-{int(time.time()):x}"
@@ -84,6 +86,7 @@ class Runner:
         started = _now()
         directory = self._order.directory
         with drill_lock(self._engine, self._drill.name):
+            self._wait_steady(self._order.patience_seconds)
             stack_view.require_steady(self._access)
             history = directory / HISTORY
             try:
@@ -126,14 +129,12 @@ class Runner:
         shards = sorted({node.shard for node in targets if not node.is_sentinel})
         cut_off = shards if self._drill.fault.clients_inside else []
         run = f"{self._run}-{number}"
-        with Crew(
-            self._access, self._engine, self._order.load, run, slots, self._order.inside, file, self._lanes, cut_off
-        ) as crew:
+        with Crew(self._access, self._engine, self._load, run, slots, self._order.inside, file, self._lanes, cut_off) as crew:
             self._lanes += crew.lanes
             self._agree_on_time(crew, file)
             fault = self._fault(targets, bool(cut_off))
             file.add(Phase(crew.clock.now(), "begin", number))
-            self._tell(f"run {number}: {self._order.load.summary}; target {', '.join(fault.names)}")
+            self._tell(f"run {number}: {self._load.summary}; target {', '.join(fault.names)}")
             with self._healed(fault, crew, file):
                 self._through(number, fault, crew, file, slots, run)
 
@@ -184,17 +185,18 @@ class Runner:
         bound = failover_bound(self._policy.timing, self._drill.kind)
         if bound is not None:
             return 2 * bound.with_slack + 5
-        return 0.0 if self._drill.kind in ("crash", "hang", "partition", "power-loss", "quorum") else RECOVERY_SECONDS
+        return 0.0 if self._drill.kind in ("crash", "hang", "partition", "split", "power-loss", "quorum") else RECOVERY_SECONDS
 
     def _step(self, fault: Fault, stage: Any, act: Callable[[], str], crew: Crew, file: HistoryFile, done: Any = None) -> int:
         """One step of a fault, recorded with the time in which it happened; the time in which it was over."""
         crew.check()
+        shards = self._inventory.shards if self._drill.hits == "all" else fault.shards
         began = crew.clock.now()
         text = act()
         ended = crew.clock.now()
-        file.add(FaultRecord(began, ended, fault.name, fault.kind, stage, fault.names, fault.shards, text))
+        file.add(FaultRecord(began, ended, fault.name, fault.kind, stage, fault.names, shards, text))
         if done is not None:
-            file.add(FaultRecord(ended, ended, fault.name, fault.kind, done, fault.names, fault.shards, text))
+            file.add(FaultRecord(ended, ended, fault.name, fault.kind, done, fault.names, shards, text))
         self._tell(f"  {stage}: {text}")
         return ended
 
@@ -219,12 +221,13 @@ class Runner:
                 f"{fault.name} could not be healed: {error}; run `scripts/drill.py heal --stack {self._inventory.stack}`"
             )
 
-    def _wait_steady(self) -> None:
-        """Wait until the stack is as declared; what is missing after that time is for the checkers to say."""
-        deadline = time.monotonic() + STEADY_SECONDS
+    def _wait_steady(self, seconds: float = STEADY_SECONDS) -> None:
+        """Wait until the stack is as declared; what is missing after that time is for others to judge."""
+        deadline = time.monotonic() + seconds
         while (missing := stack_view.problem(self._access)) is not None:
             if time.monotonic() > deadline:
-                self._tell(f"  not as declared {STEADY_SECONDS:g} s after the heal: {missing}")
+                if seconds:
+                    self._tell(f"  not as declared after {seconds:g} s: {missing}")
                 return
             time.sleep(POLL_SECONDS)
 
@@ -285,11 +288,20 @@ class Runner:
             versions={"redis-py": redis.__version__, "python": platform.python_version(), "image": inventory.engine.image},
             spec=inventory.spec,
             objectives=self._objectives.model_dump(mode="json"),
-            workload={"summary": order.load.summary, "seed": order.seed, "from": "network" if order.inside else "host",
-                      **asdict(order.load)},
+            workload={"summary": self._load.summary, "seed": order.seed, "from": "network" if order.inside else "host",
+                      **asdict(self._load)},
             started=started,
         )  # fmt: skip
         return journals.compose(context, repetitions, _now(), self._problems, self._notes, self._interrupted)
+
+
+def load_of(order: Order, inventory: Inventory) -> Load:
+    """The load that the user asked for, with what the drill needs."""
+    wanted = order.drill.load
+    if wanted is None:
+        return order.load
+    acks = inventory.replicas if wanted.acks == "all" else wanted.acks
+    return replace(order.load, mode=wanted.mode, acks=acks)
 
 
 def _hold(seconds: float, crew: Crew) -> None:
@@ -302,8 +314,3 @@ def _hold(seconds: float, crew: Crew) -> None:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def leave_nothing(engine: Engine) -> list[str]:
-    """Containers of earlier drills that are still there, removed."""
-    return remove_containers(engine)

@@ -13,7 +13,7 @@ from drills.definition import catalogue, find
 from drills.faults.base import Engine
 from drills.faults.heal import heal_stack
 from drills.journal import Journal
-from drills.runner import Order, Runner
+from drills.runner import STEADY_SECONDS, Order, Runner
 from drills.workload.plan import Load
 from operations.errors import ExitCode
 from operations.inventory import load_access
@@ -94,7 +94,8 @@ def run_all(stack: StackOption, report: ReportOption = None, repeat: RepeatOptio
         if drill.fits(access.inventory) is not None:
             continue
         directory = (report or REPORTS / f"{stack}-all") / drill.name
-        order = Order(drill, directory, repetitions=repeat, seed=random.SystemRandom().randrange(2**31))
+        seed = random.SystemRandom().randrange(2**31)
+        order = Order(drill, directory, repetitions=repeat, seed=seed, patience_seconds=STEADY_SECONDS)
         journal = Runner(access, order, lambda line: console.print(line, markup=False)).run()
         worst = max(worst, journal.exit_code)
         found.append(brief(journal, directory))

@@ -31,6 +31,7 @@ from drills.workload.settings import Settings
 
 SWITCH_SECONDS = 0.001
 JOIN_SECONDS = 10.0
+WARM_SECONDS = 5.0
 AUDIT_THREADS = 8
 
 
@@ -67,10 +68,14 @@ class Agent:
             client.declare(origin)
         self.flush()
         self._flusher.start()
+        for client in self.clients:
+            client.start()
+        deadline = time.monotonic() + WARM_SECONDS
+        for client in self.clients:
+            client.warm.wait(max(0.0, deadline - time.monotonic()))
         now = time.monotonic_ns()
         for client in self.clients:
             client.start_at = now
-            client.start()
             client.begin.set()
         return {"clients": len(self.clients)}
 

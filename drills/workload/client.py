@@ -1,9 +1,12 @@
 """One simulated application instance: a thread that writes, now and then reads, and records how each request ended."""
 
+import contextlib
 import threading
 import time
 from collections import deque
 from typing import Any
+
+import redis
 
 from drills.records import CHUNK, Client, Lane, Reserve, Shed, encode
 from drills.workload import connections
@@ -45,6 +48,7 @@ class ClientThread(threading.Thread):
         self._asked = Asked()
         self._op = 0
         self.lines: deque[str] = deque()
+        self.warm = threading.Event()
         self.begin = threading.Event()
         self.stop = threading.Event()
         self.start_at = 0
@@ -69,6 +73,7 @@ class ClientThread(threading.Thread):
 
     def run(self) -> None:
         self._asked = this_thread()
+        self._warm_up()
         self.begin.wait()
         rate = self._settings.rate
         interval = int(1e9 / rate) if rate else 0
@@ -89,11 +94,17 @@ class ClientThread(threading.Thread):
                 planned += given_up * interval
                 continue
             self._op += 1
-            if read_every and self._op % read_every == 0 and self.confirmed:
+            if read_every and (self._op + self.lane.client) % read_every == 0 and self.confirmed:
                 self._read(planned)
             else:
                 self._write(planned)
             planned += interval
+
+    def _warm_up(self) -> None:
+        """Connect before the first planned moment: how long that takes is no part of the drill."""
+        with contextlib.suppress(redis.RedisError, OSError):
+            self._ready().execute_command("EXISTS", key_of(self.lane.key, 1))
+        self.warm.set()
 
     def _shed(self, count: int, start: int, end: int) -> None:
         lane = self.lane

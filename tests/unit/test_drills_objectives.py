@@ -98,7 +98,8 @@ def test_a_failed_election_is_tried_again_after_twice_the_auth_timeout() -> None
 def test_a_cut_off_primary_stops_after_the_lag_limit_or_the_node_timeout_whichever_is_sooner() -> None:
     assert writable_when_cut_off(1.0, SENTINEL) == 3.0
     assert writable_when_cut_off(None, SENTINEL) is None
-    assert writable_when_cut_off(10.0, CLUSTER) == 2.5
+    assert writable_when_cut_off(10.0, CLUSTER) == 3.5
+    assert writable_when_cut_off(1.0, CLUSTER) == 3.0
 
 
 # --- objectives ---------------------------------------------------------------------------------------------------------
@@ -119,7 +120,7 @@ def test_a_good_failover_meets_the_defaults() -> None:
         ("unavailable", {"recovered": False}),
         ("others-unavailable", {"others_gap": 0.31}),
         ("lost", {"lost": 5, "lost_span": 1.2}),
-        ("two-primaries", {"two_primaries": 2.6}),
+        ("two-primaries", {"two_primaries": 3.6}),
         ("redundancy", {"redundancy": 61.0}),
     ],
 )
@@ -172,7 +173,15 @@ def test_a_bound_that_does_not_exist_cannot_be_met() -> None:
 def test_planned_changes_lose_nothing_by_default_on_every_topology() -> None:
     for timing in (CLUSTER, SENTINEL, Timing("replication")):
         defaults = default_objectives(policy(timing))
-        assert defaults.lost["switchover"] == defaults.lost["stop"] == defaults.lost["restart"] == 0
+        assert defaults.lost["switchover"] == defaults.lost["stop"] == 0
+
+
+def test_a_restart_may_cost_what_waited_for_a_sync_that_was_running() -> None:
+    alone = Timing("standalone")
+    assert default_objectives(policy(alone, 0, fsync="everysec")).lost["restart"] == 2
+    assert default_objectives(policy(alone, 0, fsync="always")).lost["restart"] == 0
+    assert default_objectives(policy(alone, 0, fsync="no")).lost["restart"] == 0
+    assert default_objectives(policy(alone, 0, aof=False)).lost["restart"] == "any"
 
 
 def test_power_loss_may_cost_what_the_fsync_policy_allows() -> None:

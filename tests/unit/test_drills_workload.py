@@ -237,7 +237,8 @@ def test_a_client_writes_numbered_entries_at_its_rate_and_records_each() -> None
     found = operations(records)
     assert 60 <= len(found) <= 110
     assert [op.value for op in found] == list(range(1, len(found) + 1))
-    assert server.calls[0] == ("XADD", "drill:{a}:r1:3:0", "1-0", "v", "r1.3.1")
+    assert server.calls[0][0] == "EXISTS", "it connects before its plan begins"
+    assert server.calls[1] == ("XADD", "drill:{a}:r1:3:0", "1-0", "v", "r1.3.1")
     assert {op.outcome for op in found} == {"ok"}
     assert isinstance(records[1], Lane)
     assert records[2] == Reserve(3, 1000), "numbers are reserved before they are used"
