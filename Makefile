@@ -11,10 +11,10 @@ export STACK NODE SPEC ENGINE DRILL WORKLOAD REPORT DATA ARGS
 ENV := source ./env.sh
 SETUP := bash toolchain/setup.sh
 
-.PHONY: help setup images plan up down status cli drill verify test test-full bench lint
+.PHONY: help setup images plan up down status cli drill drill-controls verify test test-full bench lint
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "Stacks: standalone, replication, sentinel, cluster (the default), and every own configs/STACK.yaml"
 
 setup: ## Install what is missing: packages, Python, Docker engine, images, Pulumi
@@ -41,6 +41,9 @@ cli: ## The engine's own client with the right credentials: STACK= [NODE=]
 drill: ## Break the running stack and see what holds: DRILL= STACK= [WORKLOAD=] [REPORT=]
 	@$(SETUP) client; $(ENV); python scripts/drill.py run "$${DRILL:?name a drill: make drill DRILL=... STACK=...}" \
 		--stack "$$STACK" $${WORKLOAD:+--workload "$$WORKLOAD"} --report "$${REPORT:-reports/$$STACK-$$DRILL}" $$ARGS
+
+drill-controls: ## Break throw-away stacks on purpose: does each drill catch its fault?
+	@$(SETUP) redis-8.0 client; $(ENV); python scripts/controls.py $$ARGS
 
 verify: ## Check the running stack against what is declared: STACK=
 	@$(ENV); python scripts/verify.py --stack "$$STACK" $$ARGS

@@ -111,6 +111,7 @@ def _fault_flags(marks: Sequence[Mapping[str, Any]], x: Scale, bottom: float) ->
         stage = mark["stage"]
         css = "flag-heal" if stage in ("heal", "healed") else "flag-fault"
         label = f"{words[stage]}: {', '.join(mark['targets'])}" if stage == "inject" else words[stage]
+        label = "takeover by hand" if mark["fault"] == "takeover" else label
         row = 0 if place - edges[0] > 6 else 1
         edges[row] = place + 7 * len(label) + 8
         y = 16 + 18 * row

@@ -14,7 +14,22 @@ from operations.errors import InvalidInput, UsageError
 from operations.inventory import Inventory, Topology
 
 CATALOGUE = Path(__file__).with_name("catalogue")
-Deed = Literal["kill", "kill-held", "hang", "pause", "stop", "partition", "loss", "slow-link", "switchover"]
+Deed = Literal[
+    "kill",
+    "kill-held",
+    "hang",
+    "pause",
+    "stop",
+    "partition",
+    "loss",
+    "slow-link",
+    "switchover",
+    "remove",
+    "rolling-restart",
+    "flapping",
+    "power-loss",
+    "fill-disk",
+]
 Seconds = Annotated[float, Field(ge=0, le=600)]
 
 
@@ -35,6 +50,8 @@ class FaultPlan(_Frozen):
     direction: Literal["both", "in", "out"] = "both"
     share: float = Field(0.3, gt=0, lt=1)
     kilobits: int = Field(256, ge=8)
+    megabytes: int = Field(256, ge=64, le=4096)
+    times: int = Field(4, ge=1, le=20)
 
 
 class LoadPlan(_Frozen):
@@ -47,7 +64,9 @@ class LoadPlan(_Frozen):
 class Drill(_Frozen):
     """One drill. `steady_seconds` before the fault, `hold_seconds` from recovery (or, where nothing recovers by itself, from the
     fault) to heal, `settle_seconds` of load after that. `hits: all`: the fault stops shards that it is not aimed at, too.
-    `objectives` stand between the defaults and those of the stack's spec."""
+    `then: takeover`: after the hold, before the heal, a replica is promoted by hand (`scripts/switchover.py --takeover`).
+    `objectives` stand between the defaults and those of the stack's spec. `per_topology` says what differs on a topology, field
+    by field."""
 
     name: str = Field(pattern=r"^[a-z0-9-]+$")
     title: str
@@ -56,12 +75,21 @@ class Drill(_Frozen):
     topologies: tuple[Topology, ...]
     fault: FaultPlan
     hits: Literal["targets", "all"] = "targets"
+    then: Literal["takeover"] | None = None
     load: LoadPlan | None = None
     objectives: Objectives = Objectives()
-    steady_seconds: Seconds = 3.0
-    hold_seconds: Seconds = 2.0
-    settle_seconds: Seconds = 2.0
+    steady_seconds: Seconds = 2.0
+    hold_seconds: Seconds = 1.0
+    settle_seconds: Seconds = 1.0
     notes: tuple[str, ...] = ()
+    per_topology: Mapping[Topology, Mapping[str, Any]] = {}
+
+    def on_topology(self, topology: Topology) -> "Drill":
+        """The drill as it is for this topology; raises InvalidInput when what its file says there makes no drill."""
+        if topology not in self.per_topology:
+            return self
+        data = {**self.model_dump(exclude={"per_topology"}, exclude_unset=True), **self.per_topology[topology]}
+        return _validate(data, f"{self.name} on {topology}")
 
     def fits(self, inventory: Inventory) -> str | None:
         """Why this drill cannot be run on a stack, or None when it can."""
@@ -78,12 +106,20 @@ def read(path: Path) -> Drill:
         data: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
         if not isinstance(data, Mapping):
             raise InvalidInput(f"{path.name} is not a drill: it holds no fields")
-        return Drill.model_validate({"name": path.stem, **data})
     except (yaml.YAMLError, OSError) as error:
         raise InvalidInput(f"{path.name} cannot be read: {error}") from None
+    drill = _validate({"name": path.stem, **data}, path.name)
+    for topology in drill.per_topology:
+        drill.on_topology(topology)
+    return drill
+
+
+def _validate(data: Mapping[str, Any], what: str) -> Drill:
+    try:
+        return Drill.model_validate(data)
     except ValidationError as error:
         problems = tuple(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise InvalidInput(f"{path.name} is not a drill", problems) from None
+        raise InvalidInput(f"{what} is not a drill", problems) from None
 
 
 def catalogue(directory: Path = CATALOGUE) -> dict[str, Drill]:

@@ -40,6 +40,7 @@ class Setup:
     objectives: Objectives
     policy: Policy
     roles_kept: bool = False
+    """Whether a `pulumi up` after the last repetition must have kept all roles."""
 
 
 class Drawing:
@@ -171,18 +172,20 @@ class Examination:
         )  # fmt: skip
         self._folds = folds
         self._see_all = tuple(fold.see for fold in folds)
+        interested = (self._quality, self._ledger, self._windows, self._stale, self._split_brain, self._drawing)
+        self._see_operation = tuple(fold.see for fold in interested)  # operations are millions
 
     def see(self, record: Record) -> None:
         """First pass."""
-        for see in self._see_all:
+        for see in self._see_operation if type(record) is Operation else self._see_all:
             see(record)
 
     def reviewers(self) -> tuple[Fold, ...]:
         """Those that ask for a second pass; to be called after the first."""
         return tuple(fold for fold in self._folds if fold.wants_review())
 
-    def result(self) -> Repetition:
-        """The answers; both passes must be over."""
+    def result(self, last: bool = True) -> Repetition:
+        """The answers; both passes must be over. `last`: it is the last repetition."""
         setup = self._setup
         checks = [
             self._quality.check(), self._windows.check_steady(), self._windows.check(), self._lost.check(),
@@ -194,7 +197,7 @@ class Examination:
             checks.append(stale)
         if setup.policy.replicas:
             checks.append(self._redundancy.check())
-        if setup.roles_kept:
+        if setup.roles_kept and last:
             checks.append(self._roles.check())
         if not self._quality.ended:
             checks = [_too_early(check) if check.name in OF_THE_END else check for check in checks]
@@ -255,7 +258,8 @@ def examine(history: History, setup: Setup) -> tuple[Repetition, ...]:
         for number, record in _numbered(history()):
             for fold in wanted.get(number or 0, ()):
                 fold.review(record)
-    return tuple(examination.result() for examination in examinations.values())
+    final = max(examinations, default=0)
+    return tuple(examination.result(last=number == final) for number, examination in examinations.items())
 
 
 def _numbered(records: Iterable[Record]) -> Iterator[tuple[int | None, Record]]:

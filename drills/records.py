@@ -204,6 +204,8 @@ _LETTER = {"write": "w", "read": "r"}
 _KIND: dict[str, Kind] = {"w": "write", "r": "read"}
 _OUTCOMES = frozenset(get_args(Outcome))
 _FIELDS = 10
+_decoder: Any = json.JSONDecoder()
+_scan = _decoder.scan_once
 
 
 def encode(record: Operation | Marker) -> str:
@@ -220,7 +222,7 @@ def encode(record: Operation | Marker) -> str:
 
 def decode(line: str | bytes) -> Operation | Marker:
     """The record in a line; raises ValueError with the reason when it is none."""
-    data = json.loads(line)
+    data = _load(line)
     if type(data) is list:
         return _operation(data)
     if not isinstance(data, dict):
@@ -237,6 +239,17 @@ def decode(line: str | bytes) -> Operation | Marker:
     except TypeError as error:
         raise ValueError(f"{word}: {error}") from None
     return marker
+
+
+def _load(line: str | bytes) -> Any:
+    """What json.loads says, faster for the lines that we write: it guesses no encoding and skips no space."""
+    text = line.decode() if isinstance(line, bytes) else line
+    try:
+        data, end = _scan(text, 0)
+    except StopIteration:
+        return json.loads(line)
+    rest = text[end:]
+    return data if not rest or rest == "\n" else json.loads(line)
 
 
 def _operation(row: list[Any]) -> Operation:

@@ -1,7 +1,8 @@
 """What a drill asks of the running stack, apart from its load: who is primary, is all well, does each node accept writes."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import redis
 from redis.crc import key_slot
@@ -100,6 +101,23 @@ def states(access: Access, moment: str, at: int, slots: Mapping[int, SlotRanges]
 
     with ThreadPoolExecutor(max(1, len(inventory.nodes))) as pool:
         return list(pool.map(state, inventory.nodes))
+
+
+def quorum_words(access: Access, sentinels: Sequence[NodeEntry]) -> list[str]:
+    """What sentinels answer when they are asked whether a failover could be made, one sentence each."""
+    service = access.inventory.sentinel.service if access.inventory.sentinel else ""
+
+    def ask(node: NodeEntry) -> str:
+        client = node_client(access, node, timeouts=PROBE_TIMEOUTS)
+        try:
+            answer: Any = client.execute_command("SENTINEL CKQUORUM", service)  # type: ignore[no-untyped-call]
+            return f"{node.name} says about a failover: {answer.decode() if isinstance(answer, bytes) else answer}"
+        except redis.RedisError as error:
+            return f"{node.name} says about a failover: {error}"
+        finally:
+            client.close()
+
+    return [ask(node) for node in sentinels]
 
 
 def probe_key(shard: int, slots: Mapping[int, SlotRanges], run: str) -> str:

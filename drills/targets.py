@@ -9,12 +9,12 @@ from operations.errors import UsageError
 from operations.inventory import Inventory, NodeEntry
 
 GRAMMAR = (
-    "primary, replica, primary of shard N, replica of shard N, all, primaries, replicas, sentinels, nodes, "
+    "primary, replica, primary of shard N, replica of shard N, all, primaries, replicas, sentinels, voters, nodes, "
     "or one / minority / majority / all of one of these groups"
 )
 _OF_SHARD = re.compile(r"^(primary|replica)[ -]of[ -]shard[ -](\d+)$")
-_SHARE_OF = re.compile(r"^(one|minority|majority|all) of (primaries|replicas|sentinels|nodes)$")
-_GROUPS = ("primaries", "replicas", "sentinels", "nodes")
+_SHARE_OF = re.compile(r"^(one|minority|majority|all) of (primaries|replicas|sentinels|voters|nodes)$")
+_GROUPS = ("primaries", "replicas", "sentinels", "voters", "nodes")
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,9 @@ class Roles:
     primaries: Mapping[int, str]
 
     def group(self, word: str) -> list[NodeEntry]:
-        """All nodes of a group, in the order of the inventory."""
+        """All nodes of a group, in the order of the inventory; voters are those who elect a new primary."""
+        if word == "voters":
+            word = "sentinels" if self.inventory.sentinels else "primaries"
         if word == "sentinels":
             return list(self.inventory.sentinels)
         if word == "nodes":

@@ -15,6 +15,7 @@ from typing import Any, Self, TypeVar
 import redis
 from redis.backoff import NoBackoff
 from redis.connection import Connection
+from redis.exceptions import AskError, MovedError
 from redis.retry import Retry
 
 from operations.errors import NotOurs, ToolkitError, Unreachable
@@ -148,6 +149,8 @@ class Link:
     def _read(self) -> Reply | Refused:
         try:
             reply: Reply = self._connection.read_response()
+        except AskError as error:  # redis-py takes the word that tells the two redirections apart off the message
+            return Refused(f"{'MOVED' if isinstance(error, MovedError) else 'ASK'} {error}")
         except redis.ResponseError as error:
             return Refused(str(error))
         return reply

@@ -8,20 +8,23 @@ done.
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from operations.connect import Fleet, Refused
 from operations.errors import CheckFailed, InvalidInput, ToolkitError, Undetermined, Unreachable, UsageError
 from operations.inventory import Access, Inventory, NodeEntry
 from operations.observe import NodeState, Observation, look
-from operations.parse import Replication, items, sentinel_entry
+from operations.parse import Replication, Reply, items, sentinel_entry
 from operations.parse import role as parse_role
 
 POLL_SECONDS = 0.01
 CATCH_UP_SECONDS = 5.0
-GOOD_MOMENT_SECONDS = 3.0
-GOOD_AGE_MS = range(350, 650)
+GOOD_MOMENT_SECONDS = 4.0
+GOOD_AGE_MS = range(560, 680)
+TOGETHER_MS = 150
+DEAD_AGE_MS = 12_000
+INFO_MS, ORDINARY_INFO_MS = 1_000, 10_000
 CONFIRM_SECONDS = 15.0
 PREFERRED, ORDINARY = "1", "100"
 """replica-priority: sentinels promote the lowest number; 100 is the server's default. Never 0, which forbids promotion."""
@@ -247,6 +250,8 @@ def _by_sentinel(fleet: Fleet, inventory: Inventory, switch: Switch) -> NodeEntr
         new = next(node for node in others if _is_primary(fleet, node))
         if old is not None:
             _point_at(fleet, old, new)  # sentinels would do so only after four publish periods, about 10 s
+            if planned:
+                _resume(fleet, old)  # a replica refuses writes: clients that waited hear so and look for the new primary
         return _confirm(fleet, switch, new)
     finally:
         if old is not None and planned:
@@ -275,23 +280,43 @@ def _answers(fleet: Fleet, node: NodeEntry) -> bool:
 def _await_good_moment(fleet: Fleet, asked: Iterable[NodeEntry], service: str) -> None:
     """Wait, while writes still go on, for the moment in which a sentinel will notice the promotion soonest.
 
-    A sentinel learns of it by INFO, once a second during a failover, counted from the last one: asked early in that second it
-    notices after about 0.3 s, asked late after 1.1 s. So its period is set to 1 s until it restarts (SENTINEL DEBUG), and the
-    age of its last INFO is watched. A moment that does not come costs nothing but speed.
+    It learns of it by INFO, which during a failover it sends to each replica once a second, counted from the last one; and it
+    promotes up to 0.35 s after it was asked. So its period is set to 1 s until it restarts (SENTINEL DEBUG), and it is asked when
+    the last INFO is about 0.6 s old. Replicas that it asks at different times are first brought together: the period is held at
+    10 s until all are due. A moment that does not come costs nothing but speed.
     """
     for sentinel in asked:
         link = fleet.links[sentinel.name]
         deadline = time.monotonic() + GOOD_MOMENT_SECONDS
+        period = 0
         try:
-            link.ask("SENTINEL", "DEBUG", "info-period", 1000)
             while time.monotonic() < deadline:
-                entries = [sentinel_entry(reply) for reply in items(link.ask("SENTINEL", "REPLICAS", service))]
-                ages = [int(entry.fields.get("info-refresh", "0")) for entry in entries]
-                if ages and all(age in GOOD_AGE_MS for age in ages):
+                wanted, now = info_moment(_info_ages(link.ask("SENTINEL", "REPLICAS", service)))
+                if wanted != period:
+                    link.ask("SENTINEL", "DEBUG", "info-period", wanted)
+                    period = wanted
+                if now:
                     return
                 time.sleep(POLL_SECONDS)
+            link.ask("SENTINEL", "DEBUG", "info-period", INFO_MS)
         except ToolkitError:
             return
+
+
+def _info_ages(replies: Reply) -> list[int]:
+    """Milliseconds since a sentinel's last INFO from each replica that answers it."""
+    entries = [sentinel_entry(reply) for reply in items(replies)]
+    ages = [int(entry.fields.get("info-refresh", "0")) for entry in entries]
+    return [age for age in ages if age <= DEAD_AGE_MS]
+
+
+def info_moment(ages: Sequence[int]) -> tuple[int, bool]:
+    """The period that the sentinel should have, in milliseconds, and whether to ask it for a failover now."""
+    if not ages:
+        return INFO_MS, False
+    if max(ages) - min(ages) > TOGETHER_MS:
+        return (INFO_MS if min(ages) >= INFO_MS else ORDINARY_INFO_MS), False
+    return INFO_MS, max(ages) in GOOD_AGE_MS
 
 
 def _sees_priority(fleet: Fleet, inventory: Inventory, node: NodeEntry) -> bool:

@@ -10,6 +10,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from scripts._objectives_view import objectives_data, objectives_view
 from topologies.findings import Findings
 from topologies.plan import NodePlan, Plan
 from topologies.promises import promises
@@ -56,13 +57,14 @@ def plan_data(plan: Plan, findings: Findings) -> dict[str, Any]:
         ],
         "memory_total_bytes": plan.memory_total_bytes,
         "promises": promises(plan.spec).as_data(),
+        "objectives": objectives_data(plan.spec),
         "problems": [],
         "warnings": [warning.as_data() for warning in findings.warnings],
     }
 
 
 def plan_view(plan: Plan, findings: Findings, width: int, machine_memory_bytes: int | None = None) -> RenderableType:
-    """The plan for people: what it is, its picture, its nodes, its memory, what it promises, and warnings.
+    """The plan for people: what it is, its picture, its nodes, its memory, what it promises, its objectives, and warnings.
 
     In less than the `width` that it needs, the table does without volumes, whose names follow those of the nodes.
     """
@@ -73,6 +75,8 @@ def plan_view(plan: Plan, findings: Findings, width: int, machine_memory_bytes: 
         _nodes(plan, with_volumes),
         Text(),
         _facts(plan, with_volumes, machine_memory_bytes),
+        Text(),
+        objectives_view(plan.spec),
         *_warnings(findings),
     )
 

@@ -2,6 +2,7 @@
 """Breaks a running stack while clients write to it, and reports what was lost and for how long writes were refused."""
 
 import random
+import time
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -35,6 +36,9 @@ AcksOption = Annotated[int, typer.Option(min=0, max=8, help="Replicas that must 
 FromOption = Annotated[
     Literal["network", "host"], typer.Option("--from", help="Clients in the stack's network, or through published ports.")
 ]
+UpOption = Annotated[
+    bool, typer.Option("--up/--no-up", help="Whether another `pulumi up` after the last repetition must keep all roles.")
+]
 
 
 @app.command("list")
@@ -62,6 +66,7 @@ def run_drill(
     mode: ModeOption = "plain",
     acks: AcksOption = 0,
     place: FromOption = "network",
+    apply: UpOption = True,
     as_json: JsonOption = False,
 ) -> ExitCode:
     """Run one drill and write its report."""
@@ -73,6 +78,7 @@ def run_drill(
         repetitions=repeat,
         seed=random.SystemRandom().randrange(2**31) if seed is None else seed,
         inside=place == "network",
+        apply=apply,
     )
     console = make_console(stderr=True)
     journal = Runner(load_access(stack), order, lambda line: console.print(line, markup=False)).run()
@@ -84,18 +90,21 @@ def run_drill(
 
 
 @app.command("run-all")
-def run_all(stack: StackOption, report: ReportOption = None, repeat: RepeatOption = 1, as_json: JsonOption = False) -> ExitCode:
+def run_all(
+    stack: StackOption, report: ReportOption = None, repeat: RepeatOption = 1, apply: UpOption = True, as_json: JsonOption = False
+) -> ExitCode:
     """Run every drill that fits the stack, one after the other; the worst result counts."""
     access = load_access(stack)
     console = make_console(stderr=True)
     found: list[dict[str, Any]] = []
     worst = ExitCode.OK
-    for drill in catalogue().values():
-        if drill.fits(access.inventory) is not None:
-            continue
+    fitting = [drill for drill in catalogue().values() if drill.fits(access.inventory) is None]
+    began = time.monotonic()
+    for number, drill in enumerate(fitting, 1):
+        console.print(f"drill {number} of {len(fitting)}: {drill.name} ({time.monotonic() - began:.0f} s so far)", markup=False)
         directory = (report or REPORTS / f"{stack}-all") / drill.name
         seed = random.SystemRandom().randrange(2**31)
-        order = Order(drill, directory, repetitions=repeat, seed=seed, patience_seconds=STEADY_SECONDS)
+        order = Order(drill, directory, repetitions=repeat, seed=seed, patience_seconds=STEADY_SECONDS, apply=apply)
         journal = Runner(access, order, lambda line: console.print(line, markup=False)).run()
         worst = max(worst, journal.exit_code)
         found.append(brief(journal, directory))

@@ -102,12 +102,23 @@ def tiers(workers: int) -> tuple[Tier, ...]:
         Tier(
             "live", 1200, False, tests=("tests/live", f"--ignore={RESTART}", *side_by_side), full_budget=4800, obstacle=no_engine
         ),
+        # In the order in which they stand, which begins with the longest.
+        Tier(
+            "drills",
+            900,
+            False,
+            tests=("tests/drills", f"--ignore={CONTROLS}", *side_by_side, "--no-loadscope-reorder"),
+            full_budget=18_000,
+            obstacle=no_engine,
+        ),
+        Tier("controls", 480, False, tests=(CONTROLS, *side_by_side), obstacle=no_engine),
         Tier("restart", 240, False, tests=(RESTART,), obstacle=engine_in_use, optional=True),
     )
 
 
 LINT = (("ruff", "check", "."), ("ruff", "format", "--check", "."), ("mypy",), ("lint-imports",))
 RESTART = "tests/live/test_engine_restart.py"
+CONTROLS = "tests/drills/test_controls.py"
 
 
 def run_bounded(command: Sequence[str], seconds: float) -> int:

@@ -18,11 +18,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark the live tier by its folder, and leave out what belongs to the full run unless that was asked for."""
+    """Mark the live tiers by their folders, and leave out what belongs to the full run unless that was asked for."""
     kept: list[pytest.Item] = []
     left_out: list[pytest.Item] = []
     for item in items:
-        if TESTS / "live" in item.path.parents:
+        if {TESTS / "live", TESTS / "drills"} & set(item.path.parents):
             item.add_marker(pytest.mark.live)
         full_only = item.get_closest_marker("full") is not None and not config.getoption("--full")
         (left_out if full_only else kept).append(item)

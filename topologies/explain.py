@@ -6,7 +6,7 @@ from typing import Any
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from topologies.fields import FREE_SECTION, all_fields, bounds, choices, listed, names_in, near
+from topologies.fields import FREE_SECTION, all_fields, bounds, choices, listed, names_in, near, takes_numbers
 from topologies.findings import NO_VALUE, Finding, show
 
 SAVE_POINTS = "write save points as [seconds, changes], for example [[3600, 1], [60, 10000]]"
@@ -14,6 +14,8 @@ _PATTERNS = {
     "engine.version": ("must be major.minor", 'write for example version: "8.0"'),
     "sentinel.service": ("may hold letters, digits, dots, hyphens and underscores alone", "use a name such as main"),
 }
+_KEY = "[key]"
+"""Ends the place of an error that is about the name of a field, not about its value."""
 _NOT_OURS = "default_factory_not_called"
 """A default that follows from a refused field: the refused field has its own sentence."""
 
@@ -41,7 +43,7 @@ def field_path(location: tuple[int | str, ...]) -> str:
 def _options(path: str, info: FieldInfo) -> str:
     """What to write instead."""
     if words := choices(info):
-        return f"use {listed(words)}"
+        return f"use {listed(('seconds (0 or more)', *words) if takes_numbers(info) else words)}"
     if path.startswith("persistence.rdb.save"):
         return SAVE_POINTS
     if path in ("memory.maxmemory", "replication.backlog", "replication.replica_buffer"):
@@ -53,7 +55,7 @@ def _options(path: str, info: FieldInfo) -> str:
 
 def _kind(path: str, info: FieldInfo, error: str) -> str:
     """Why a value of the wrong type, or outside the range, cannot work."""
-    if choices(info):
+    if choices(info) and not error.startswith(("greater_than", "less_than")):
         return "which is not possible here"
     if path.startswith("persistence.rdb.save"):
         return "but is not a pair of whole numbers from 1 up" if path.endswith("]") else "but must be a list of save points"
@@ -94,6 +96,8 @@ def _explain(error: ErrorDetails, data: Mapping[str, Any]) -> Finding:
     location, kind, value = error["loc"], error["type"], error["input"]
     if kind == "extra_forbidden":
         return _unknown(location)
+    if location and location[-1] == _KEY and location[0] != FREE_SECTION:
+        return _unknown(location[:-1])
     field = field_path(location)
     info = all_fields().get(field)
     if location and location[0] == FREE_SECTION and len(location) > 1:
@@ -109,7 +113,7 @@ def _explain(error: ErrorDetails, data: Mapping[str, Any]) -> Finding:
 def _judgement(error: ErrorDetails, field: str, info: FieldInfo, shown: str) -> tuple[str, str]:
     """Reason and remedy for a value of a known field."""
     kind, value = error["type"], error["input"]
-    if kind in ("model_type", "model_attributes_type", "dict_type"):
+    if kind in ("model_type", "model_attributes_type", "dict_type", "mapping_type"):
         inside = names_in(field)
         remedy = f"write its fields below it, for example {field}.{inside[0]}" if inside else "write name: value below it"
         return "but is a section of several fields", remedy

@@ -1,7 +1,7 @@
 """What fields a spec has: looked up by path, for messages, overrides and reading YAML."""
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -34,6 +34,15 @@ def section_of(info: FieldInfo) -> type[BaseModel] | None:
     return found if isinstance(found, type) and issubclass(found, BaseModel) else None
 
 
+def by_word(info: FieldInfo) -> dict[str, FieldInfo]:
+    """The fields of a section whose names are a fixed list of words with values of one kind, as faults have; else nothing."""
+    found = next(_types(info.annotation), None)
+    if get_origin(found) is not Mapping or get_origin(get_args(found)[0]) is not Literal:
+        return {}
+    words, value = get_args(found)
+    return {word: FieldInfo.from_annotation(value) for word in get_args(words)}
+
+
 @cache
 def all_fields() -> dict[str, FieldInfo]:
     """Every field by dotted path, sections included."""
@@ -43,6 +52,8 @@ def all_fields() -> dict[str, FieldInfo]:
             yield prefix + name, info
             if section := section_of(info):
                 yield from walk(section, f"{prefix}{name}.")
+            for word, inner in by_word(info).items():
+                yield f"{prefix}{name}.{word}", inner
 
     return dict(walk(Spec, ""))
 
@@ -50,6 +61,11 @@ def all_fields() -> dict[str, FieldInfo]:
 def choices(info: FieldInfo) -> tuple[str, ...]:
     """What a field may say, when that is a fixed list of words."""
     return tuple(str(word) for part in _types(info.annotation) if get_origin(part) is Literal for word in get_args(part))
+
+
+def takes_numbers(info: FieldInfo) -> bool:
+    """Whether a field that has a list of words takes numbers, too."""
+    return any(part in (int, float) for part in _types(info.annotation))
 
 
 @cache

@@ -5,6 +5,7 @@ The sentences and their figures are those of the tables in docs/guide/spec.md.
 
 from dataclasses import asdict, dataclass
 
+from operations.objectives import EVERYSEC
 from topologies.render import failover_bound_seconds
 from topologies.spec import Spec
 
@@ -42,7 +43,10 @@ def _fails_over(spec: Spec) -> bool:
 def _server_killed(spec: Spec) -> str:
     tail = "what the primary had not yet sent to the replica that takes over (milliseconds)"
     if spec.uses_aof:
-        return f"if it comes back nothing is lost, else {tail}" if _fails_over(spec) else "nothing is lost"
+        kept = "nothing is lost"
+        if spec.persistence.aof.fsync == "everysec":
+            kept += f" (on a slow disk up to {EVERYSEC:g} s of writes)"
+        return f"if it comes back {kept}, else {tail}" if _fails_over(spec) else kept
     if _fails_over(spec):
         return f"lost is {tail}"
     if spec.replica_count:
@@ -54,7 +58,7 @@ def _machine_loses_power(spec: Spec) -> str:
     if spec.uses_aof:
         return {
             "always": "nothing is lost",
-            "everysec": "up to 2 s of writes are lost",
+            "everysec": f"up to {EVERYSEC:g} s of writes are lost",
             "no": "lost is what the kernel had not yet written, mostly up to 30 s",
         }[spec.persistence.aof.fsync]
     return "lost is everything since the last save point" if spec.uses_rdb else "everything is lost"

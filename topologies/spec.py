@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from operations.objectives import Objectives
 from topologies.sizes import Bytes
 
 TopologyName = Literal["standalone", "replication", "sentinel", "cluster"]
@@ -114,7 +115,9 @@ class SentinelSpec(_Model):
         description="sentinels that must agree that the primary is down; default: a majority",
     )
     down_after_seconds: Seconds = Field(5, description="silence after which a node counts as down")
-    failover_timeout_seconds: int = Field(60, ge=1, le=MAX_SECONDS, description="time after which a failover is tried again")
+    failover_timeout_seconds: int = Field(
+        15, ge=1, le=MAX_SECONDS, description="half the time after which sentinels that could not agree try a failover again"
+    )
     service: str = Field("main", pattern=r"^[A-Za-z0-9._-]+$", description="name under which clients ask for the primary")
 
 
@@ -177,6 +180,7 @@ class Spec(_Model):
     network: NetworkSpec = NetworkSpec()
     limits: LimitsSpec = LimitsSpec()
     data: DataSpec = DataSpec()
+    objectives: Objectives = Objectives()
     parameters: dict[str, ParameterValue] = Field(
         default_factory=dict, description="further server parameters, checked against the engine version"
     )

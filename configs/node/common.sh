@@ -13,18 +13,17 @@ client_binary() { command -v redis-cli || command -v valkey-cli || die "the imag
 ask() {
     user=$1 host=$2 port=$3
     shift 3
-    password=$(cat "$shared/$user.password")
-    REDISCLI_AUTH=$password VALKEYCLI_AUTH=$password timeout 2 "$client" --no-auth-warning --user "$user" -h "$host" -p "$port" "$@" 2>/dev/null |
-        tr -d '\r'
+    read -r password < "$shared/$user.password"
+    REDISCLI_AUTH=$password VALKEYCLI_AUTH=$password timeout 2 "$client" --no-auth-warning --user "$user" -h "$host" -p "$port" "$@" 2>/dev/null
+    return 0
 }
 me() { ask admin 127.0.0.1 "$PORT" "$@"; }
 
 # field NAME: the value of "NAME:value" in an INFO text on standard input.
 field() {
-    while IFS=: read -r name value; do
-        [ "$name" = "$1" ] && printf '%s\n' "$value" && return 0
+    tr -d '\r' | while IFS=: read -r name value; do
+        [ "$name" = "$1" ] && printf '%s\n' "$value" && break
     done
-    return 1
 }
 
 identity() { printf '%s redis-topologies:%s/%s' '{title} {listen-addr} {server-mode}' "$STACK" "$NODE"; }

@@ -52,7 +52,7 @@ replicas_caught_up() {
 await() { # await CONDITION…: until it holds or the time is up
     until "$@"; do
         expired && return 1
-        sleep 0.05
+        sleep 0.02
     done
 }
 
@@ -60,6 +60,7 @@ is_primary() { [ "$(role_of "$1")" = master ]; }
 
 peer_gone() { ! ask admin "$1" "$PORT" PING | grep -q PONG; }
 
+handed_over=
 hand_over() {
     deadline=$(($(seconds) + HANDOVER_SECONDS))
     [ "$(me ROLE | head -n 1)" = master ] || return 0
@@ -78,7 +79,7 @@ hand_over() {
         cluster) hand_over_cluster ;;
         sentinel) hand_over_sentinel ;;
         replication) hand_over_replication ;;
-    esac && say "handed over in about $(($(seconds) - began)) s"
+    esac && handed_over=yes && say "handed over in about $(($(seconds) - began)) s"
     return 0
 }
 
@@ -87,28 +88,38 @@ hand_over_cluster() {
     until [ "$(me ROLE | head -n 1)" = slave ] && is_primary "$successor"; do
         expired && say "$successor did not take over in time" && return 1
         peer_gone "$successor" && say "$successor went away" && return 1
-        sleep 0.05
+        sleep 0.02
     done
+    sleep 0.2 # as a replica this node tells clients where to go (MOVED); afterwards they would find nobody
 }
 
-# A sentinel notices a promotion by INFO, which it sends once a second during a failover, counted from the last one. Asked
-# in the right moment of that second it notices after 0.3 s, else after up to 1.1 s; so its period is set to 1 s (for this
-# sentinel, until it restarts) and the moment awaited, while writes still go on.
-infos_are_due_soon() {
-    ages=$(ask admin "$1" "$SENTINEL_PORT" SENTINEL REPLICAS "$SERVICE" | grep -A 1 '^info-refresh$' | grep -E '^[0-9]+$')
-    [ -n "$ages" ] || return 1
-    for age in $ages; do
-        [ "$age" -ge 250 ] && [ "$age" -le 550 ] || return 1
+# A sentinel that leads a failover learns of the promotion by INFO, which it sends to each replica once a second, counted from the
+# last one. It promotes up to 0.35 s after it was asked, and INFO should follow at once: then it is asked about 0.6 s after the last
+# one. So its period is set to 1 s (for this sentinel, until it restarts) and the moment awaited, while writes still go on.
+# info_is_due_soon: pausing and catching up take another 0.1 s.
+info_is_due_soon() {
+    oldest=0 youngest=99999
+    for age in $(ask admin "$1" "$SENTINEL_PORT" SENTINEL REPLICAS "$SERVICE" | grep -A 1 '^info-refresh$' | grep -E '^[0-9]+$'); do
+        [ "$age" -gt 12000 ] && continue # one that is down, and cannot be promoted
+        [ "$age" -gt "$oldest" ] && oldest=$age
+        [ "$age" -lt "$youngest" ] && youngest=$age
     done
+    wanted=1000
+    if [ $((oldest - youngest)) -gt 150 ]; then # not asked at the same time: hold until all are due, which then are asked together
+        [ "$youngest" -ge 1000 ] || wanted=10000
+    fi
+    [ "$period" = "$wanted" ] || ask admin "$1" "$SENTINEL_PORT" SENTINEL DEBUG info-period "$wanted" >/dev/null
+    period=$wanted
+    [ $((oldest - youngest)) -le 150 ] && [ "$oldest" -ge 480 ] && [ "$oldest" -le 590 ]
 }
 
 await_good_moment() {
-    ask admin "$1" "$SENTINEL_PORT" SENTINEL DEBUG info-period 1000 >/dev/null
-    tries=0
-    until infos_are_due_soon "$1" || [ $tries -ge 40 ]; do
+    period=unknown tries=0
+    until info_is_due_soon "$1" || [ $tries -ge 80 ]; do
         tries=$((tries + 1))
-        sleep 0.05
+        sleep 0.02
     done
+    [ "$period" = 1000 ] || ask admin "$1" "$SENTINEL_PORT" SENTINEL DEBUG info-period 1000 >/dev/null
 }
 
 # SENTINEL FAILOVER does not pause the old primary, and a second one promotes a second replica: pause, catch up, ask once.
@@ -127,9 +138,24 @@ hand_over_sentinel() {
     [ -n "$accepted" ] || { say "no sentinel could start a failover" && me CLIENT UNPAUSE >/dev/null && return 1; }
     until for peer in $SHARD_PEERS; do is_primary "$peer" && break; done; do
         expired && say "no replica was promoted in time" && return 1
-        sleep 0.02
+        sleep 0.01
     done
+    # Everything is on the replicas already: do not wait for their next report while clients hang on this node.
+    me CONFIG SET shutdown-timeout 0 >/dev/null
     say "$peer was promoted by $accepted"
+}
+
+sentinels_know() {
+    for sentinel in $SENTINELS; do
+        [ "$(ask admin "$sentinel" "$SENTINEL_PORT" SENTINEL get-master-addr-by-name "$SERVICE" | head -n 1)" != "$ADDRESS" ] || return 1
+    done
+}
+
+# The server has ended, its address is still there: who connects is refused at once and asks the sentinels again. An address that
+# is gone does not answer at all, and clients that still believe in it hang until their time-out.
+linger() {
+    [ "$TOPOLOGY" = sentinel ] && [ -n "$handed_over" ] || return 0
+    await sentinels_know && sleep 0.2
 }
 
 # Nothing fails over by itself here: promote the successor, point the others at it, remember the new role for the next boot.

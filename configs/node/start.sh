@@ -40,5 +40,8 @@ while :; do
     status=$?
     kill -0 "$server" 2>/dev/null || break
 done
-[ -n "$stopping" ] && say "stopped with status $status"
+if [ -n "$stopping" ]; then
+    say "stopped with status $status"
+    [ "$KIND" = sentinel ] || linger
+fi
 exit "$status"

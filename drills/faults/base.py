@@ -93,10 +93,13 @@ class Fault(ABC):
 
     `evidence` returns one sentence that proves that the fault took hold, and raises FaultFailed when it did not: a drill without
     a fault proves nothing. `gone_by_itself` tells that nothing has to be healed for the stack to recover.
+    `redundancy_counts_healing`: the time to redundancy counts from the beginning of the heal, because healing is the stack's own
+    work (provisioning), not the drill's.
     """
 
     name: ClassVar[str]
     gone_by_itself: ClassVar[bool] = False
+    redundancy_counts_healing: ClassVar[bool] = False
 
     def __init__(self, engine: Engine, targets: Sequence[NodeEntry], kind: FaultKind) -> None:
         if not targets:

@@ -2,18 +2,23 @@
 
 from docker.errors import APIError, NotFound
 
-from drills.faults import network, process
+from drills.faults import disk, network, process
 from drills.faults.base import LABEL, Engine
+from drills.faults.replaced import make_anew
 from operations.inventory import NodeEntry
 
 
 def heal_stack(engine: Engine) -> list[str]:
-    """Remove client and helper containers, resume and start every node, clean every node's network; what was done, in sentences.
+    """Remove client and helper containers, make missing nodes anew, resume and start every node, clean every node's network; what
+    was done, in sentences.
 
     Safe to call at any time on a stack without a running drill. Raises FaultFailed when something cannot be undone.
     """
     done = remove_containers(engine)
     nodes = engine.inventory.nodes
+    done += disk.undo_all(engine)
+    made = make_anew(engine, nodes)
+    done += [made] if made else []
     started = engine.each(nodes, lambda node: process.ensure_running(engine, node))
     done += [f"{node.name} was down or frozen: started" for node, did in zip(nodes, started, strict=True) if did]
 

@@ -123,12 +123,17 @@ class KillHeld(_ProcessFault):
 
 
 class Hang(Fault):
-    """SIGSTOP to the server: connections stay open, nothing is answered."""
+    """SIGSTOP to the server: connections stay open, nothing is answered.
+
+    Healed by SIGCONT; without `revive` the node is killed and started instead, because a primary that somebody has replaced by
+    hand would go on as primary if it were merely resumed.
+    """
 
     name: ClassVar[str] = "hang"
 
-    def __init__(self, engine: Engine, targets: Sequence[NodeEntry], kind: FaultKind = "hang") -> None:
+    def __init__(self, engine: Engine, targets: Sequence[NodeEntry], kind: FaultKind = "hang", revive: bool = True) -> None:
         super().__init__(engine, targets, kind)
+        self._revive = revive
 
     def inject(self) -> str:
         pids = self.engine.each(self.targets, lambda node: signal_server(self.engine, node, "STOP"))
@@ -143,8 +148,25 @@ class Hang(Fault):
                          for node in self.targets)  # fmt: skip
 
     def heal(self) -> str:
+        if not self._revive:
+            return self._restart()
         done = self.engine.each(self.targets, lambda node: resume_server(self.engine, node))
         return f"SIGCONT to {', '.join(n.name for n, did in zip(self.targets, done, strict=True) if did) or 'nobody'}"
+
+    def _restart(self) -> str:
+        def restart(node: NodeEntry) -> bool:
+            state = self.engine.state(node)
+            frozen = state["Running"] and "T" in stopped_states(self.engine, node)
+            if frozen:
+                self.engine.container(node).kill("SIGKILL")
+                wait_for(
+                    f"the end of {node.name}", lambda: None if self.engine.state(node)["Running"] else "ended", START_SECONDS
+                )
+            return ensure_running(self.engine, node) or frozen
+
+        done = self.engine.each(self.targets, restart)
+        started = [node.name for node, did in zip(self.targets, done, strict=True) if did]
+        return f"{', '.join(started)} killed and started again" if started else "all servers run"
 
 
 def stopped_states(engine: Engine, node: NodeEntry) -> str:

@@ -122,17 +122,21 @@ class ClientThread(threading.Thread):
             self._reserve()
         settings, lane = self._settings, self.lane
         outcome, word = "ok", None
+        stored = False
         self._asked.begin()
         start = time.monotonic_ns()
         try:
             client = self._ready()
             text = content(settings.run, lane.lane, value, settings.payload_bytes)
             client.execute_command("XADD", key_of(lane.key, value), f"{value}-0", "v", text)
+            stored = True
             if settings.mode != "plain":
                 word = self._confirm(client, key_of(lane.key, value))
                 outcome = "ok" if word is None else "info"
         except Exception as error:
             outcome, word = classify(error, self._asked.sends, self._settings.retries)
+            if stored:
+                outcome = "info"  # what was refused is the question for confirmation; the write itself was done
         end = time.monotonic_ns()
         if outcome == "ok":
             self.confirmed = value

@@ -1,7 +1,7 @@
 """From a stack to the settings of its clients: who writes where, how fast, and through what."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from redis.crc import key_slot
 
@@ -14,20 +14,26 @@ KEY_PREFIX = "redis-topologies:drill"
 MAIN_OCTET, SIDE_OCTET, WATCH_OCTET = 2, 250, 251
 """Last part of the addresses of client containers: never those of nodes."""
 
+SYNCS_PER_SECOND, SYNC_MS = 0.4, 3000
+"""Of one client that waits for the disks of primary and replica."""
+
 SlotRanges = Sequence[tuple[int, int]]
 
 
 @dataclass(frozen=True)
 class Load:
-    """What the user asks for: `clients` in all, `rate` requests per second in all (0: as fast as they can)."""
+    """What the user asks for: `clients` in all, `rate` requests per second in all (0: as fast as they can). The replicas have
+    `acks_ms` to confirm, which must be less than `request_timeout`: a shortfall is an answer, a time-out costs the connection."""
 
     clients: int = 12
     rate: float = 600.0
     mode: Mode = "plain"
     acks: int = 0
+    acks_ms: int = 300
     read_every: int = 10
     retries: int = 0
     request_timeout: float = 0.5
+    connect_timeout: float = 0.5
     payload_bytes: int = 0
     record: bool = True
 
@@ -39,6 +45,16 @@ class Load:
             self.mode
         ]
         return f"{self.clients} clients, {speed}, {mode}"
+
+
+def feasible(load: Load, inventory: Inventory) -> Load:
+    """The load as it can be carried: under `fsync everysec` WAITAOF is answered with the next sync of the primary and the next
+    report of the replica, after up to 2 s. So it is given that time, and no client is asked for more than what fits in it."""
+    fsync = inventory.spec.get("persistence", {}).get("aof", {}).get("fsync", "everysec")
+    if load.mode != "waitaof" or fsync == "always":
+        return load
+    rate = min(load.rate, load.clients * SYNCS_PER_SECOND) if load.rate else 0.0
+    return replace(load, rate=rate, acks_ms=SYNC_MS, request_timeout=SYNC_MS / 1000 + load.request_timeout)
 
 
 def ways(inventory: Inventory) -> Way:
@@ -115,9 +131,10 @@ def settings(
         rate=load.rate / max(load.clients, 1),
         mode=load.mode,
         acks=load.acks,
+        acks_ms=load.acks_ms,
         read_every=load.read_every,
         retries=load.retries,
-        connect_timeout=load.request_timeout,
+        connect_timeout=load.connect_timeout,
         request_timeout=load.request_timeout,
         payload_bytes=load.payload_bytes,
         remap=remap,

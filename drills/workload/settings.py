@@ -49,7 +49,7 @@ class Settings:
     rate: float = 0.0
     mode: Mode = "plain"
     acks: int = 0
-    acks_ms: int = 500
+    acks_ms: int = 300
     read_every: int = 10
     retries: int = 0
     connect_timeout: float = 0.5

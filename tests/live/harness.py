@@ -33,6 +33,8 @@ from topologies.addresses import preferred_index, subnet_of
 ROOT = Path(__file__).resolve().parent.parent.parent
 PREFIX = "t-"
 LABEL = "redis-topologies"
+DRILL = "redis-topologies.drill"
+"""On what a drill makes beside a stack; it stays when a drill is killed."""
 PROJECT = "redis-topologies"
 COMMAND_SECONDS = 300
 FAILURES = pytest.StashKey[int]()
@@ -293,6 +295,9 @@ class Stack:
 
     def remove(self) -> None:
         """Remove everything that this stack made, by Pulumi if it can, else by label; never what another owner made."""
+        for container in engine().containers.list(all=True, filters={"label": f"{DRILL}={self.name}"}, ignore_removed=True):
+            with contextlib.suppress(NotFound, APIError):
+                container.remove(force=True)
         if self.stack_file.exists():
             self.pulumi("cancel", "--yes", "--stack", self.name)
             # Nothing has to be handed over any more: killed servers make room at once.

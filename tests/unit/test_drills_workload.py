@@ -24,9 +24,10 @@ from drills.workload.asked import classify, error_word, instrument, this_thread
 from drills.workload.audit import examine
 from drills.workload.client import ClientThread, content, key_of, newest
 from drills.workload.launcher import LoadFailed, Process, start_process, synchronise
-from drills.workload.plan import KEY_PREFIX, Load, lanes
+from drills.workload.plan import KEY_PREFIX, Load, feasible, lanes
 from drills.workload.settings import LaneSettings, Settings, Target
 from drills.workload.watch import node_flags, replicas_in_sync
+from tests.unit.states import inventory_of
 
 SETTINGS = Settings("r1", "cluster", (Target("node-1-1", "10.0.0.1", 6379),), "app", "secret-word", read_every=0)
 LANE = LaneSettings(3, 3, "drill:{a}:r1:3", 7, 1)
@@ -505,3 +506,30 @@ def test_only_replicas_that_are_online_and_reported_lately_are_in_sync() -> None
 def test_a_load_says_in_one_line_what_it_is() -> None:
     assert Load(12, 600).summary == "12 clients, 600 requests/s, plain writes"
     assert Load(4, 0, "wait", 2).summary == "4 clients, as fast as answers come, WAIT 2 checked"
+
+
+def test_waiting_for_disks_that_sync_once_a_second_is_given_time_and_a_rate_that_can_be_carried() -> None:
+    stack = inventory_of("cluster")
+    wanted = feasible(Load(clients=10, rate=600, mode="waitaof", acks=1), stack)
+    assert (wanted.rate, wanted.acks_ms, wanted.request_timeout) == (4.0, 3000, 3.5)
+    assert wanted.connect_timeout == 0.5
+    plain = Load(clients=10, rate=600)
+    assert feasible(plain, stack) == plain
+
+
+def test_replicas_have_less_time_to_confirm_than_the_client_waits_for_an_answer() -> None:
+    load = Load()
+    assert load.acks_ms / 1000 < load.request_timeout
+
+
+@pytest.mark.parametrize(("mode", "word"), [("wait", "WAIT"), ("waitaof", "WAITAOF")])
+def test_a_refused_question_for_confirmation_does_not_mean_that_the_write_was_refused(mode: str, word: str) -> None:
+    """A server that becomes a replica answers UNBLOCKED to the WAITAOF of a write that it, and its successor, have stored."""
+
+    def answer(_number: int, args: tuple[Any, ...]) -> Any:
+        if args[0] == word:
+            raise redis.ResponseError("UNBLOCKED force unblock from blocking operation, instance state changed")
+        return b"ok"
+
+    records = run_client(with_(rate=200.0, mode=mode, acks=1), Server(answer), 0.3)
+    assert {(op.outcome, op.error) for op in operations(records)} == {("info", "unblocked")}

@@ -2,13 +2,14 @@
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from topologies.fields import FREE_SECTION, all_fields, section_of
+from operations.bounds import FaultKind
+from topologies.fields import FREE_SECTION, all_fields, by_word, section_of
 from topologies.parameters import recorded
 from topologies.sizes import write_bytes
 
@@ -16,7 +17,10 @@ GUIDE = (Path(__file__).resolve().parents[2] / "docs" / "guide" / "spec.md").rea
 ROWS = {
     path: (default, text) for path, default, text in re.findall(r"^\| `([a-z_.]+)` \| (.*?) \| (.*) \|$", GUIDE, re.MULTILINE)
 }
-LEAVES = {path: info for path, info in all_fields().items() if section_of(info) is None and path != FREE_SECTION}
+BY_WORD = {f"{path}.{word}" for path, info in all_fields().items() for word in by_word(info)}
+LEAVES = {
+    path: info for path, info in all_fields().items() if section_of(info) is None and path != FREE_SECTION and path not in BY_WORD
+}
 
 
 def written(info: FieldInfo) -> str:
@@ -52,3 +56,11 @@ def test_the_guide_says_the_default_of_the_models(path: str) -> None:
 def test_the_guide_names_the_engines_that_there_are() -> None:
     versions = [version for _, version in recorded()]
     assert all(f"{version}" in ROWS["engine.version"][1] for version in versions)
+
+
+def test_the_guide_says_of_every_kind_of_fault_what_is_promised() -> None:
+    section = GUIDE.partition("Defaults by kind of fault")[2].partition("What a policy **cannot** meet")[0]
+    described = [
+        word for line in re.findall(r"^\| (`.*?) \|", section, re.MULTILINE) for word in re.findall(r"`([a-z-]+)`", line)
+    ]
+    assert described == list(get_args(FaultKind))

@@ -15,17 +15,22 @@ def promised(topology: str, **fields: Any) -> Promises:
 @pytest.mark.parametrize(
     ("topology", "policy", "sentence"),
     [
-        ("standalone", "aof", "nothing is lost"),
+        ("standalone", "aof", "nothing is lost (on a slow disk up to 2 s of writes)"),
         ("standalone", "rdb", "lost is everything since the last save point"),
         ("standalone", "none", "everything is lost"),
         ("replication", "rdb", "the primary stays down, its replicas keep what they received; switching over is up to you"),
-        ("cluster", "aof", "if it comes back nothing is lost, else what the primary had not yet sent to the replica that takes "
-         "over (milliseconds)"),
+        ("cluster", "aof", "if it comes back nothing is lost (on a slow disk up to 2 s of writes), else what the primary "
+         "had not yet sent to the replica that takes over (milliseconds)"),
         ("cluster", "none", "lost is what the primary had not yet sent to the replica that takes over (milliseconds)"),
     ],
 )  # fmt: skip
 def test_what_a_killed_server_costs(topology: str, policy: str, sentence: str) -> None:
     assert promised(topology, persistence={"policy": policy}).server_killed == sentence
+
+
+@pytest.mark.parametrize("fsync", ["always", "no"])
+def test_a_killed_server_that_lets_nothing_wait_loses_nothing(fsync: str) -> None:
+    assert promised("standalone", persistence={"aof": {"fsync": fsync}}).server_killed == "nothing is lost"
 
 
 @pytest.mark.parametrize(

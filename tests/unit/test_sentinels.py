@@ -35,7 +35,7 @@ def test_a_blank_sentinel_gets_primary_and_all_settings_in_one_go() -> None:
     assert told == {
         "quorum": 2,
         "down-after-milliseconds": 5000,
-        "failover-timeout": 60000,
+        "failover-timeout": 15000,
         "parallel-syncs": 1,
         "auth-user": "sentinel",
         "auth-pass": PasswordOf("sentinel"),

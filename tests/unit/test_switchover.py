@@ -5,7 +5,7 @@ import pytest
 from operations.errors import CheckFailed, InvalidInput, UsageError
 from operations.observe import NodeState, Observation
 from operations.parse import Replication
-from operations.switchover import decide
+from operations.switchover import decide, info_moment
 from tests.unit.states import inventory_of, server, silent
 
 
@@ -90,3 +90,18 @@ def test_in_a_cluster_a_replica_counts_for_the_shard_whose_primary_it_follows() 
     assert decide(inventory_of("cluster"), look, 2, None, False).to.name == "node-1-2"
     with pytest.raises(CheckFailed, match="shard 1 has no replica"):
         decide(inventory_of("cluster"), look, 1, None, False)
+
+
+def test_a_sentinel_is_asked_when_its_next_info_is_about_to_follow_the_promotion() -> None:
+    assert info_moment([600, 590]) == (1_000, True)
+    assert info_moment([300, 290]) == (1_000, False)  # INFO would come long after the promotion
+    assert info_moment([900, 890]) == (1_000, False)  # INFO would come before the promotion, the next one a second later
+
+
+def test_replicas_asked_at_different_moments_are_held_until_all_are_due_and_then_asked_together() -> None:
+    assert info_moment([600, 100]) == (10_000, False)
+    assert info_moment([1_700, 1_200]) == (1_000, False)
+
+
+def test_a_sentinel_without_a_living_replica_is_not_asked_early() -> None:
+    assert info_moment([]) == (1_000, False)

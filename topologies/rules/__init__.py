@@ -13,6 +13,7 @@ from topologies.rules.engine import engine_and_image, traps_in_parameters
 from topologies.rules.failover import cluster, coming_back, lag_limits, sentinels, stopping
 from topologies.rules.memory import eviction, memory, total_memory
 from topologies.rules.network import network
+from topologies.rules.objectives import objectives
 from topologies.rules.ruling import Ruling, refuse
 from topologies.rules.shape import belonging, shape
 from topologies.spec import Spec
@@ -32,6 +33,7 @@ RULES: tuple[Callable[[Spec], Iterator[Ruling]], ...] = (
     eviction,
     network,
     traps_in_parameters,
+    objectives,
 )
 
 

@@ -1,0 +1,80 @@
+"""A node that is gone with its container and its data: only provisioning brings it back."""
+
+import contextlib
+from collections.abc import Sequence
+from typing import ClassVar
+
+from docker.errors import APIError, NotFound
+
+from drills.bounds import FaultKind
+from drills.faults.base import Engine, Fault, FaultFailed
+from drills.faults.process import ensure_running
+from operations.apply import apply
+from operations.inventory import NodeEntry
+
+
+def missing(engine: Engine, nodes: Sequence[NodeEntry]) -> list[NodeEntry]:
+    """Nodes whose container does not exist."""
+    found = {name.lstrip("/") for entry in engine.client.api.containers(all=True) for name in entry["Names"]}
+    return [node for node in nodes if node.container not in found]
+
+
+def make_anew(engine: Engine, nodes: Sequence[NodeEntry]) -> str | None:
+    """Let `pulumi up --refresh` make the nodes anew whose containers are gone; what was done, None when all are there.
+
+    Raises ToolkitError when that fails, FaultFailed when a container is missing all the same.
+    """
+    gone = missing(engine, nodes)
+    if not gone:
+        return None
+    names = ", ".join(node.name for node in gone)
+    told = apply(engine.inventory.stack, refresh=True)
+    still = missing(engine, gone)
+    if still:
+        raise FaultFailed(f"`pulumi up --refresh` ended well ({told}), and {', '.join(n.name for n in still)} is still missing")
+    return f"`pulumi up --refresh` made {names} anew ({told})"
+
+
+class Remove(Fault):
+    """Container and data volume are removed, like a machine that never comes back; healed by `pulumi up --refresh`."""
+
+    name: ClassVar[str] = "remove"
+    redundancy_counts_healing: ClassVar[bool] = True
+
+    def __init__(self, engine: Engine, targets: Sequence[NodeEntry], kind: FaultKind = "crash") -> None:
+        super().__init__(engine, targets, kind)
+        self._volumes: dict[str, str] = {}
+
+    def prepare(self) -> None:
+        for node in self.targets:
+            mounts = self.engine.container(node).attrs["Mounts"]
+            volume = next((str(mount["Name"]) for mount in mounts if mount.get("Destination") == "/data"), None)
+            if volume is None:
+                raise FaultFailed(f"{node.container} has no data volume that could be removed")
+            self._volumes[node.name] = volume
+
+    def inject(self) -> str:
+        def remove(node: NodeEntry) -> None:
+            try:
+                self.engine.container(node).remove(force=True)
+                self.engine.client.volumes.get(self._volumes[node.name]).remove(force=True)
+            except APIError as error:
+                raise FaultFailed(f"{node.container} cannot be removed with its data: {error.explanation or error}") from None
+
+        self.engine.each(self.targets, remove)
+        return f"{', '.join(self.names)} removed, container and data volume"
+
+    def evidence(self) -> str:
+        left = [node.container for node in self.targets if node not in missing(self.engine, self.targets)]
+        for volume in self._volumes.values():
+            with contextlib.suppress(NotFound):
+                left.append(str(self.engine.client.volumes.get(volume).name))
+        if left:
+            raise FaultFailed(f"{', '.join(left)} is still there")
+        volumes = ", ".join(self._volumes.values())
+        return f"Docker knows neither {', '.join(node.container for node in self.targets)} nor {volumes}"
+
+    def heal(self) -> str:
+        told = make_anew(self.engine, self.targets)
+        self.engine.each(self.targets, lambda node: ensure_running(self.engine, node))
+        return told or "all containers are there"

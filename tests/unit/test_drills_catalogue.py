@@ -1,0 +1,214 @@
+"""Drill files, words for targets, and what faults are made of, as far as no engine is needed."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from drills.bounds import Timing
+from drills.checkers.base import Verdict
+from drills.definition import catalogue, read
+from drills.examine import Repetition, Setup, examine
+from drills.faults.choose import MAKERS
+from drills.faults.flapping import flap_script
+from drills.faults.network import CHAIN_IN, CHAIN_OUT
+from drills.faults.rolling import rolling_order
+from drills.objectives import Policy, default_objectives
+from drills.records import State
+from drills.synthetic import Failover, Story, failover
+from drills.targets import Roles, resolve
+from operations.apply import command, counts, failure
+from operations.errors import Busy, InvalidInput, ToolkitError, Unreachable
+from operations.inventory import Inventory, NodeEntry
+
+ALL = {"standalone", "replication", "sentinel", "cluster"}
+REPLICATED = ALL - {"standalone"}
+FAILING_OVER = {"sentinel", "cluster"}
+CHANCE = random.Random(5)  # noqa: S311 - choices that repeat
+
+
+@pytest.mark.parametrize(
+    ("name", "topologies"),
+    [
+        ("crash-primary", REPLICATED), ("crash-restart", ALL), ("power-loss", ALL), ("hang-primary", REPLICATED),
+        ("split-replicas", {"sentinel"}), ("isolate-primary", REPLICATED), ("switchover", REPLICATED),
+        ("crash-replica", REPLICATED),
+        ("lose-sentinels", {"sentinel"}), ("lose-majority", FAILING_OVER), ("restart-all", ALL), ("rolling-restart", ALL),
+        ("replace-node", REPLICATED), ("replace-primary", FAILING_OVER), ("fill-disk", ALL), ("slow-link", ALL),
+        ("stop-primary", REPLICATED), ("flapping", ALL), ("deaf-primary", FAILING_OVER), ("mute-primary", FAILING_OVER),
+        ("crash-takeover", {"replication"}), ("hang-takeover", {"replication"}), ("isolate-takeover", {"replication"}),
+    ],
+)  # fmt: skip
+def test_the_catalogue_has_a_drill_for_every_topology_where_it_means_something(name: str, topologies: set[str]) -> None:
+    assert set(catalogue()[name].topologies) == topologies
+
+
+def test_every_drill_of_the_catalogue_has_a_fault_and_targets_that_exist() -> None:
+    for drill in catalogue().values():
+        assert drill.fault.do in MAKERS, drill.name
+        for topology in drill.topologies:
+            stack = inventory(topology)
+            primaries = {shard: f"node-{shard}-1" if topology == "cluster" else "node-1" for shard in stack.shards}
+            assert resolve(drill.on_topology(topology).fault.target, Roles(stack, primaries), CHANCE), drill.name
+
+
+def test_a_drill_without_takeover_by_itself_or_by_hand_waits_for_its_node() -> None:
+    by_hand = {drill.name for drill in catalogue().values() if drill.then == "takeover"}
+    assert by_hand == {"crash-takeover", "hang-takeover", "isolate-takeover"}
+
+
+DRILL = """
+title: t
+description: d
+kind: crash
+topologies: [sentinel, cluster]
+fault: {do: kill-held}
+hold_seconds: 3
+"""
+
+
+def test_what_differs_on_a_topology_replaces_the_field_there_alone(tmp_path: Path) -> None:
+    path = tmp_path / "my-drill.yaml"
+    path.write_text(DRILL + "per_topology: {sentinel: {hold_seconds: 6, notes: [slow]}}\n")
+    drill = read(path)
+    assert (drill.on_topology("cluster").hold_seconds, drill.on_topology("sentinel").hold_seconds) == (3, 6)
+    assert drill.on_topology("sentinel").notes == ("slow",)
+    assert drill.on_topology("sentinel").fault == drill.fault
+
+
+@pytest.mark.parametrize("wrong", ["sentinel: {holdd_seconds: 6}", "mesh: {hold_seconds: 6}", "cluster: {hold_seconds: -1}"])
+def test_a_field_that_does_not_exist_is_refused_when_the_file_is_read(wrong: str, tmp_path: Path) -> None:
+    path = tmp_path / "my-drill.yaml"
+    path.write_text(DRILL + f"per_topology: {{{wrong}}}\n")
+    with pytest.raises(InvalidInput, match="is not a drill"):
+        read(path)
+
+
+def node(name: str, role: str, shard: int) -> dict[str, Any]:
+    return {
+        "name": name, "role": role, "shard": shard, "container": name, "docker_host": "local", "address": f"10.0.0.{len(name)}",
+        "port": 6379, "bus_port": 16379, "member": 1, "volume": f"{name}-data", "host": "127.0.0.1", "host_port": 13000,
+    }  # fmt: skip
+
+
+def inventory(topology: str) -> Inventory:
+    names: list[dict[str, Any]]
+    if topology == "cluster":
+        names = [node(f"node-{s}-{m}", "primary" if m == 1 else "replica", s) for s in (1, 2, 3) for m in (1, 2)]
+    else:
+        count = 1 if topology == "standalone" else 3
+        names = [node(f"node-{n}", "primary" if n == 1 else "replica", 1) for n in range(1, count + 1)]
+        names += [node(f"sentinel-{n}", "sentinel", 0) for n in (1, 2, 3)] if topology == "sentinel" else []
+    return Inventory.model_validate(
+        {
+            "schema_version": 1, "topology": topology, "stack": "s", "owner": "o", "tls": False, "nodes": names, "replicas": 1,
+            "engine": {"name": "redis", "version": "8.0.2", "image": "i", "image_id": "i"},
+            "network": {"name": "n", "subnet": "10.0.0.0/24"}, "parameters": {}, "spec": {},
+        }
+    )  # fmt: skip
+
+
+def voters(topology: str, primaries: dict[int, str]) -> set[str]:
+    found = resolve("majority of voters", Roles(inventory(topology), primaries), CHANCE)
+    assert len(found) == 2
+    return {entry.name for entry in found}
+
+
+def test_voters_are_the_sentinels_where_there_are_any_and_else_the_primaries() -> None:
+    assert voters("sentinel", {1: "node-1"}) < {"sentinel-1", "sentinel-2", "sentinel-3"}
+    assert voters("cluster", {1: "node-1-2", 2: "node-2-1", 3: "node-3-1"}) < {"node-1-2", "node-2-1", "node-3-1"}
+
+
+def entries(topology: str) -> tuple[NodeEntry, ...]:
+    return inventory(topology).nodes
+
+
+def test_a_rolling_restart_takes_sentinels_then_replicas_and_primaries_last_wherever_they_are_now() -> None:
+    order = [entry.name for entry in rolling_order(entries("sentinel")[::-1], ["node-2"])]
+    assert order == ["sentinel-3", "sentinel-2", "sentinel-1", "node-3", "node-1", "node-2"]
+
+
+def test_a_rolling_restart_of_a_cluster_changes_each_primary_once() -> None:
+    order = [entry.name for entry in rolling_order(entries("cluster"), ["node-1-2", "node-2-1", "node-3-1"])]
+    assert order == ["node-1-1", "node-2-2", "node-3-2", "node-1-2", "node-2-1", "node-3-1"]
+
+
+def test_a_flapping_link_is_left_up() -> None:
+    script = flap_script(["10.0.0.5"], times=3, down=1.0, up=1.5)
+    assert f"-A {CHAIN_IN} -s 10.0.0.5 -j DROP" in script
+    assert "seq 2 3" in script
+    assert script.rstrip("; done").endswith(f"iptables -w -D OUTPUT -j {CHAIN_OUT}")
+    # the first time by the rules themselves, then once per turn
+    assert script.count(f"-I INPUT -j {CHAIN_IN}") == 2
+    assert script.count(f"-D INPUT -j {CHAIN_IN}") == 2
+
+
+UPDATED = """Updating (c):
+ +  docker:index:Container node-2-2 created (0.57s)
+Resources:
+    + 2 created
+    ~ 1 updated
+    3 changes. 17 unchanged
+
+Duration: 6s
+"""
+
+
+def test_the_counts_of_an_update_are_those_that_pulumi_told() -> None:
+    assert counts(UPDATED) == "2 created, 1 updated, 17 unchanged"
+    assert counts("Resources:\n    20 unchanged\n\nDuration: 3s\n") == "20 unchanged"
+    assert counts("nothing of that kind") == "done"
+
+
+def test_an_update_asks_nothing_and_looks_at_what_exists_only_when_told_so() -> None:
+    assert {"--yes", "--non-interactive", "--skip-preview"} <= set(command("c", refresh=False))
+    assert "--refresh" not in command("c", refresh=False)
+    assert "--refresh" in command("c", refresh=True)
+
+
+@pytest.mark.parametrize(
+    ("output", "kind"),
+    [
+        ("error: no stack named 'c' found", Unreachable),
+        ("error: the stack is currently locked by 1 lock(s)", Busy),
+        ("Diagnostics:\n  error: update failed", ToolkitError),
+        ("", ToolkitError),
+    ],
+)
+def test_a_failed_update_tells_the_stack_and_the_last_words(output: str, kind: type[ToolkitError]) -> None:
+    error = failure("my-stack", output)
+    assert type(error) is kind
+    assert "my-stack" in str(error)
+
+
+POLICY = Policy(Timing("cluster", node_timeout=2.0), replicas=1, aof=True, fsync="everysec", lag=None)
+NODES = ("node-1-1", "node-1-2", "node-2-1", "node-2-2", "node-3-1", "node-3-2")
+SETUP = Setup("crash", (1, 2, 3), NODES, NODES, default_objectives(POLICY), POLICY, roles_kept=True)
+
+
+def judged(applied: dict[str, str | None] | None) -> tuple[Repetition, ...]:
+    """Two repetitions; after the last a `pulumi up`, after which nodes have these roles."""
+    story: Story | None = None
+    for number in (1, 2):
+        story = failover(Failover(rate=12), start=(number - 1) * 18.0, repetition=number, story=story)
+    assert story is not None
+    finals = [record for record in story.records if isinstance(record, State) and record.moment == "final"][-len(NODES) :]
+    if applied is not None:
+        story.records += [state._replace(moment="applied", role=applied.get(state.node, state.role)) for state in finals]
+    return examine(lambda: story.records, SETUP)
+
+
+def test_roles_after_another_apply_are_asked_of_the_last_repetition_alone() -> None:
+    first, last = judged({})
+    assert first.verdict is last.verdict is Verdict.TRUE
+    assert [check.name for check in first.checks].count("roles-kept") == 0
+    assert [check.verdict for check in last.checks if check.name == "roles-kept"] == [Verdict.TRUE]
+
+
+def test_roles_that_another_apply_turned_back_fail_the_drill() -> None:
+    assert [found.verdict for found in judged({"node-1-1": "primary"})] == [Verdict.TRUE, Verdict.FALSE]
+
+
+def test_an_apply_that_was_not_run_is_unknown_never_passed() -> None:
+    assert [found.verdict for found in judged(None)] == [Verdict.TRUE, Verdict.UNKNOWN]
