@@ -26,6 +26,14 @@ field() {
     done
 }
 
+# replace FILE TEXT: whole or not at all, also when the disk is full or the power fails. Half a file would be a server without its
+# role and without its users.
+replace() {
+    printf '%s\n' "$2" > "$1.new" && [ -s "$1.new" ] || die "cannot write $1: is the disk full?"
+    sync "$1.new" 2>/dev/null || : # an image of one's own may have a `sync` that takes no file
+    mv "$1.new" "$1" || die "cannot write $1: is the disk full?"
+}
+
 identity() { printf '%s redis-topologies:%s/%s' '{title} {listen-addr} {server-mode}' "$STACK" "$NODE"; }
 
 seconds() { read -r up _ < /proc/uptime && printf '%s\n' "${up%.*}"; }

@@ -10,7 +10,7 @@ was_primary() {
             [ -z "$slots" ] || echo yes
         done | grep -q yes
     else
-        [ -e "$DATA/server.conf" ] && [ -z "$(kept_role)" ]
+        [ -s "$DATA/server.conf" ] && [ -z "$(kept_role)" ]
     fi
 }
 
@@ -98,7 +98,7 @@ settle_role() {
     [ "$RESTART" = after-failover ] && was_primary && wait_for_failover
     role=
     if [ "$TOPOLOGY" != cluster ]; then
-        if [ ! -e "$DATA/server.conf" ]; then
+        if [ ! -s "$DATA/server.conf" ]; then
             # A blank node must not serve as an empty primary and empty its replicas: it waits to be told.
             role="replicaof 127.0.0.1 1"
         else
@@ -111,18 +111,18 @@ settle_role() {
     fi
     snapshot_first=
     aof_would_hide_snapshot && snapshot_first=yes
-    {
+    replace "$DATA/server.conf" "$(
         [ -z "$role" ] || printf '%s\n' "$role"
         printf 'include %s/declared.conf\n' "$shared"
         own_lines
         [ -z "$snapshot_first" ] || printf 'appendonly no\n'
-    } > "$DATA/server.conf.new" && mv "$DATA/server.conf.new" "$DATA/server.conf" || die "cannot write $DATA/server.conf: is the disk full?"
+    )"
 }
 
 # What this volume belongs to, for the next stack that finds it (see topologies/guard.py).
 write_identity() {
     version=$("$(server_binary)" --version)
     version=${version#*v=}
-    printf 'stack=%s\ntopology=%s\nnode=%s\nshards=%s\nengine=%s\nversion=%s\n' \
-        "$STACK" "$TOPOLOGY" "$NODE" "$SHARDS" "$ENGINE" "${version%% *}" > "$DATA/identity.new" && mv "$DATA/identity.new" "$DATA/identity"
+    replace "$DATA/identity" "$(printf 'stack=%s\ntopology=%s\nnode=%s\nshards=%s\nengine=%s\nversion=%s' \
+        "$STACK" "$TOPOLOGY" "$NODE" "$SHARDS" "$ENGINE" "${version%% *}")"
 }

@@ -2,9 +2,8 @@
 
 write_sentinel_conf() {
     old=$DATA/sentinel.conf
-    new=$DATA/sentinel.conf.new
     monitor=$(grep "^sentinel monitor $SERVICE " "$old" 2>/dev/null)
-    {
+    replace "$old" "$(
         grep '^sentinel myid ' "$old" 2>/dev/null
         cat "$shared/declared.conf"
         printf 'sentinel announce-ip %s\nsentinel announce-port %s\n' "$ADDRESS" "$PORT"
@@ -16,6 +15,5 @@ write_sentinel_conf() {
             grep -E '^sentinel (config-epoch|leader-epoch|known-replica|known-slave|known-sentinel) ' "$old"
         fi
         grep '^sentinel current-epoch ' "$old" 2>/dev/null
-    } > "$new"
-    mv "$new" "$old" || die "cannot write $old: is the disk full?"
+    )"
 }

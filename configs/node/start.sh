@@ -17,7 +17,9 @@ if [ "$KIND" = sentinel ]; then
     set -- "$(server_binary)" "$DATA/sentinel.conf" --sentinel
 else
     . "$scripts/role.sh"
+    . "$scripts/tail.sh"
     . "$scripts/handover.sh"
+    drop_zero_tail
     settle_role
     write_identity
     set -- "$(server_binary)" "$DATA/server.conf"

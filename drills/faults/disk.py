@@ -204,6 +204,13 @@ def _stop(engine: Engine, node: NodeEntry) -> None:
         raise FaultFailed(f"{node.container} cannot be stopped: {error.explanation or error}") from None
 
 
+def _restart(engine: Engine, node: NodeEntry) -> None:
+    try:
+        engine.container(node).restart()
+    except APIError as error:
+        raise FaultFailed(f"{node.container} cannot be restarted: {error.explanation or error}") from None
+
+
 def _undo(engine: Engine, helper: Helper, disk: Disk) -> str:
     """Stop the node, give it its own folder back, start it. May be repeated after SIGKILL at any moment."""
     _stop(engine, disk.node)
@@ -329,8 +336,11 @@ class FillDisk(Fault):
         super().__init__(engine, [node for node in targets if not node.is_sentinel], kind)
         self._disks = disks
         self._access = access
+        self._started: dict[str, str] = {}
 
     def inject(self) -> str:
+        self._started = {node.name: self.engine.state(node)["StartedAt"] for node in self.targets}
+
         def fill(node: NodeEntry) -> str:
             answer = self._disks.helper.ask("fill", **self._disks.of(node).told)
             return f"{answer['taken'] >> 20} of {answer['size'] >> 20} MiB of {node.name}'s disk taken"
@@ -348,13 +358,13 @@ class FillDisk(Fault):
     def _felt(self, node: NodeEntry) -> str | None:
         """With `fsync: always` a server ends itself on a write error; else it refuses writes and says so."""
         state = self.engine.state(node)
-        if not state["Running"] or state["Restarting"]:
-            return f"{node.name} ended itself with {state['ExitCode']}"
+        if not state["Running"] or state["Restarting"] or state["StartedAt"] != self._started[node.name]:
+            return f"{node.name} ended itself"
         client = node_client(self._access, node, decode_responses=True)
         try:
             info: Any = client.info("persistence")
         except redis.RedisError as error:
-            return f"{node.name} answers {error}" if isinstance(error, redis.ResponseError) else None
+            return f"{node.name} answers {error}" if "MISCONF" in str(error) else None
         finally:
             client.close()
         for field in ("aof_last_write_status", "rdb_last_bgsave_status"):
@@ -395,6 +405,8 @@ class FillDisk(Fault):
     def heal(self) -> str:
         def free(node: NodeEntry) -> str:
             answer = self._disks.helper.ask("empty", **self._disks.of(node).told)
+            if answer["emptied"] and self.engine.state(node)["Restarting"]:
+                _restart(self.engine, node)  # else Docker waits longer and longer before it tries again
             started = ensure_running(self.engine, node)
             if not answer["emptied"]:
                 return ""

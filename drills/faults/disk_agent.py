@@ -383,7 +383,7 @@ def _used(folder: str) -> int:
 
 
 def _make_file_system(pid: int, image: str) -> None:
-    options = ["-q", "-F", "-m", "0", "-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard"]
+    options = ["-q", "-F", "-b", "4096", "-m", "0", "-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard"]
     own = shutil.which("mkfs.ext4")
     enter_first: Callable[[], None] | None
     if own:

@@ -1,0 +1,1 @@
+"""Moving slots between the shards of a running cluster: plan, mover, journal; see docs/guide/reshard.md."""

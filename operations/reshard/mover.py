@@ -1,0 +1,379 @@
+"""Moves slots key by key: SETSLOT, MIGRATE and SETSLOT again, many slots at once and several pairs side by side.
+
+What makes it fast: slots go in groups, each step of a group is one exchange, and two groups of a source take turns, so that
+the source always has work. What keeps clients served: what a source does in one go (a burst of MIGRATE) is bounded by an
+estimate that is corrected by what each burst really took; large keys go alone; a target takes from few sources at once.
+
+Every step can be repeated, so a group that was interrupted anywhere is simply moved again. Where a key is found on both sides,
+the source's counts: it answers for a key for as long as it has it.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from operations.connect import Refused, Timeouts
+from operations.errors import CheckFailed, ToolkitError, Unreachable
+from operations.inventory import Access
+from operations.parse import cluster_nodes, format_slots, info_fields
+from operations.reshard.journal import Journal
+from operations.reshard.live import Live
+from operations.reshard.plan import Move, Size, megabytes, ranges_of, slots_in
+from operations.reshard.wire import KeyLink, RawCommand, worked
+
+Report = Callable[[str], None]
+
+WORKERS_PER_SOURCE = 2
+GROUP_SLOTS = 128
+WAITING_WORKERS = 16
+WAITING_SLOTS = 32
+"""Valkey answers a SETSLOT only when the replicas have it, milliseconds later: there the waits of many small groups overlap."""
+SOURCES_PER_TARGET = 2
+GROUP_KEYS = 4000
+GROUP_BYTES = 32_000_000
+CALL_KEYS = 200
+CALL_BYTES = 128_000
+"""Most that one MIGRATE carries, unless a single key is larger."""
+GATHER_KEYS = 400
+"""Keys that are listed and weighed in one question."""
+LARGE_BYTES = 1_000_000
+"""A key larger than this is announced."""
+BLOCKING_BYTES_PER_SECOND = 40e6
+"""What MIGRATE carries while its node answers nobody (redis-facts: 10 MB in 232 ms)."""
+MIGRATE_TIMEOUT_MS = 100
+"""Longest silence of the target that a source waits for in each MIGRATE, answering nobody. Every call into a dead target
+waits so long, and a source that waits too long is taken for dead itself (seen): hence the bound on calls in `_carry`."""
+PROBE_TIMEOUTS = Timeouts(connect_seconds=1.0, command_seconds=1.0)
+RETRIES = 5
+REPLICA_SECONDS = 1.0
+REPLICA_POLL_SECONDS = 0.003
+
+GATHER = """
+local keys_left, max_keys, max_bytes = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local found = {}
+for i = 4, #ARGV do
+  if keys_left <= 0 then break end
+  local keys = redis.call('CLUSTER', 'GETKEYSINSLOT', ARGV[i], keys_left)
+  local calls, call, bytes = {}, {0}, 0
+  for _, key in ipairs(keys) do
+    local size = redis.call('MEMORY', 'USAGE', key) or 0
+    if #call > 1 and (#call > max_keys or bytes + size > max_bytes) then
+      call[1] = bytes
+      calls[#calls + 1] = call
+      call, bytes = {0}, 0
+    end
+    call[#call + 1] = key
+    bytes = bytes + size
+  end
+  if #call > 1 then call[1] = bytes; calls[#calls + 1] = call end
+  found[#found + 1] = {#keys, calls}
+  keys_left = keys_left - #keys
+end
+return found
+"""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """`stall_seconds`: how long a node may be busy with moving before it serves clients again; no single key is split for it."""
+
+    stall_seconds: float = 0.005
+
+
+@dataclass
+class Progress:
+    """How far a move is; `total_*` as planned, `*` done. Written by movers, read by whoever shows it."""
+
+    total_slots: int
+    total: Size
+    slots: int = 0
+    keys: int = 0
+    bytes: int = 0
+    longest_stall_seconds: float = 0.0
+    began: float = field(default_factory=time.monotonic)
+    mutex: threading.Lock = field(default_factory=threading.Lock)
+
+    def add(self, slots: int = 0, keys: int = 0, size: int = 0, stall_seconds: float = 0.0) -> None:
+        with self.mutex:
+            self.slots += slots
+            self.keys += keys
+            self.bytes += size
+            self.longest_stall_seconds = max(self.longest_stall_seconds, stall_seconds)
+
+
+@dataclass(frozen=True)
+class Call:
+    """The keys of one MIGRATE, all of one slot."""
+
+    slot: int
+    weight_bytes: int
+    keys: tuple[bytes, ...]
+
+    @property
+    def seconds(self) -> float:
+        """A first guess of what it takes; corrected by experience."""
+        return 100e-6 + 12e-6 * len(self.keys) + self.weight_bytes / BLOCKING_BYTES_PER_SECOND
+
+
+class _Gate:
+    """What the workers of one source share: bursts take turns, and the estimate of their time is corrected."""
+
+    def __init__(self) -> None:
+        self.turn = threading.Lock()
+        self.factor = 1.0
+
+    def learn(self, estimated: float, took: float) -> None:
+        self.factor = min(8.0, max(0.1, 0.8 * self.factor + 0.2 * took / estimated))
+
+
+def groups_of(moves: Sequence[Move], sizes: Mapping[int, Size], most_slots: int = GROUP_SLOTS) -> Iterator[Move]:
+    """Moves in parts that are open together, small enough to be open for a moment only."""
+    for move in moves:
+        part: list[int] = []
+        held = Size()
+        for slot in move.slots:
+            size = sizes.get(slot, Size())
+            full = held.keys + size.keys > GROUP_KEYS or held.bytes + size.bytes > GROUP_BYTES
+            if part and (full or len(part) >= most_slots):
+                yield Move(move.source, move.target, tuple(part))
+                part, held = [], Size()
+            part.append(slot)
+            held += size
+        if part:
+            yield Move(move.source, move.target, tuple(part))
+
+
+def in_turns(groups: Sequence[Move]) -> list[Move]:
+    """The groups of one source, its targets in turns, so that none gets everything at once."""
+    queues: dict[str, deque[Move]] = {}
+    for group in groups:
+        queues.setdefault(group.target, deque()).append(group)
+    ordered = []
+    while queues:
+        for target in list(queues):
+            ordered.append(queues[target].popleft())
+            if not queues[target]:
+                del queues[target]
+    return ordered
+
+
+class Mover:
+    """Carries out moves on a cluster that was just looked at. One use: `run`."""
+
+    def __init__(
+        self, access: Access, live: Live, journal: Journal, progress: Progress, limits: Limits, report: Report = lambda _: None
+    ) -> None:
+        self._access = access
+        self._live = live
+        self._journal = journal
+        self._progress = progress
+        self._limits = limits
+        self._report = report
+        self._gates = {name: _Gate() for name in live.primaries}
+        self._takers = {name: threading.Semaphore(SOURCES_PER_TARGET) for name in live.primaries}
+        cluster = access.inventory.cluster
+        self._patience = (cluster.node_timeout_ms / 1000 if cluster else 5.0) / 2
+        self._most_calls = max(2, int(self._patience * 1000 / MIGRATE_TIMEOUT_MS))
+        self._announced: set[bytes] = set()
+        self._suspects: set[str] = set()
+        self.stop = threading.Event()
+        self.failures: list[ToolkitError] = []
+
+    def start(self, moves: Sequence[Move], sizes: Mapping[int, Size], known_open: bool = False) -> list[threading.Thread]:
+        """Begin in the background; `known_open` tells that keys of these slots may stand on both sides already.
+
+        A failure of one worker stops all, each after the group that it has in hand; see `failures`.
+        """
+        waits = self._access.inventory.engine.name == "valkey"
+        workers, slots = (WAITING_WORKERS, WAITING_SLOTS) if waits else (WORKERS_PER_SOURCE, GROUP_SLOTS)
+        per_source: dict[str, list[Move]] = {}
+        for group in groups_of(moves, sizes, slots):
+            per_source.setdefault(group.source, []).append(group)
+        threads = []
+        for source, groups in per_source.items():
+            queue = deque(in_turns(groups))
+            for _ in range(min(workers, len(groups))):
+                threads.append(threading.Thread(target=self._work, args=(queue, known_open), name=f"mover-{source}", daemon=True))
+        for thread in threads:
+            thread.start()
+        return threads
+
+    def _work(self, queue: deque[Move], known_open: bool) -> None:
+        links = {node.name: KeyLink(self._access, node) for node in self._access.inventory.data_nodes}
+        try:
+            while not self.stop.is_set():
+                try:
+                    group = queue.popleft()
+                except IndexError:
+                    return
+                self._move(links, group, known_open)
+        except ToolkitError as error:
+            self.failures.append(error)
+            self.stop.set()
+        except Exception as error:
+            self.failures.append(ToolkitError(f"moving slots broke: {type(error).__name__}: {error}"))
+            self.stop.set()
+        finally:
+            for link in links.values():
+                link.close()
+
+    # One group
+
+    def _move(self, links: Mapping[str, KeyLink], group: Move, known_open: bool) -> None:
+        source, target = links[group.source], links[group.target]
+        source.ensure_ours()
+        target.ensure_ours()
+        calls = self._gather(source, group.slots)
+        self._judge(source, calls)
+        if not known_open:
+            self._check_room(target, sum(call.weight_bytes for call in calls))
+            self._refuse_orphans(target, group)
+        number = self._journal.opening(group)
+        self._mark(target, group.slots, "IMPORTING", self._live.node_id(group.source))
+        self._mark(source, group.slots, "MIGRATING", self._live.node_id(group.target))
+        while calls:
+            self._carry(source, target, calls)
+            calls = self._gather(source, group.slots)
+        self._assign(links, group)
+        self._journal.closed(number)
+        self._progress.add(slots=len(group.slots))
+
+    def _gather(self, source: KeyLink, slots: Sequence[int]) -> list[Call]:
+        """The keys of slots in calls of bounded size; of a slot with very many keys only the first ones."""
+        waiting, calls = list(slots), []
+        listed = 0
+        while waiting and listed < GROUP_KEYS:
+            found: Any = worked(source.raw([("EVAL", GATHER, 0, GATHER_KEYS, CALL_KEYS, CALL_BYTES, *waiting)])[0])
+            for slot, (count, parts) in zip(waiting, found, strict=False):
+                calls += [Call(slot, part[0], tuple(part[1:])) for part in parts]
+                listed += count
+            del waiting[: len(found)]
+        return calls
+
+    def _judge(self, source: KeyLink, calls: Sequence[Call]) -> None:
+        """Announce keys that block their node for a while; raises CheckFailed for one that would cause a failover."""
+        for call in calls:
+            seconds = call.weight_bytes / BLOCKING_BYTES_PER_SECOND
+            if call.weight_bytes < LARGE_BYTES or call.keys[0] in self._announced:
+                continue
+            self._announced.add(call.keys[0])
+            what = f"key {call.keys[0][:80].decode(errors='replace')!r} of {megabytes(call.weight_bytes)} in slot {call.slot}"
+            if seconds > self._patience:
+                raise CheckFailed(
+                    f"{what} cannot be moved: {source.node.name} would answer nobody for about {seconds:.1f} s, more than half "
+                    "of cluster-node-timeout, and be replaced. Slots before it have moved, this one is untouched. Split "
+                    "or remove the key, or raise cluster.node_timeout_seconds, then run resume"
+                )
+            self._report(f"{what} moves alone; {source.node.name} answers nobody for about {seconds:.2f} s")
+
+    def _check_room(self, target: KeyLink, arriving: int) -> None:
+        answer: Any = target.ask("INFO", "memory")
+        fields = info_fields(answer.decode())
+        used, most = int(fields["used_memory"]), int(fields["maxmemory"])
+        if most and used + arriving > 0.98 * most:
+            raise CheckFailed(
+                f"{target.node.name} has no room for {megabytes(arriving)} more: {megabytes(used)} of {megabytes(most)} are "
+                "used. No slot was left open. Raise memory.maxmemory or remove data, then run resume; or run abort"
+            )
+
+    def _refuse_orphans(self, target: KeyLink, group: Move) -> None:
+        counts = target.raw([("CLUSTER", "COUNTKEYSINSLOT", slot) for slot in group.slots])
+        orphaned = [slot for slot, count in zip(group.slots, counts, strict=True) if worked(count)]
+        if orphaned:
+            raise CheckFailed(
+                f"{target.node.name} holds keys of slots {format_slots(ranges_of(orphaned))} that it does not own, left from an "
+                "earlier accident; moving these slots there could bring deleted keys back. Nothing was opened"
+            )
+
+    def _mark(self, link: KeyLink, slots: Sequence[int], state: str, node_id: str) -> None:
+        for reply in link.raw([("CLUSTER", "SETSLOT", slot, state, node_id) for slot in slots]):
+            worked(reply)
+
+    def _carry(self, source: KeyLink, target: KeyLink, calls: Sequence[Call]) -> None:
+        """Send the calls in bursts; each burst holds the source for about `stall_seconds`."""
+        gate, taker = self._gates[source.node.name], self._takers[target.node.name]
+        waiting = deque(calls)
+        failed = 0
+        while waiting:
+            burst: list[Call] = []
+            estimated = 0.0
+            while waiting and len(burst) < self._most_calls:
+                if burst and (estimated + waiting[0].seconds) * gate.factor > self._limits.stall_seconds:
+                    break
+                burst.append(waiting.popleft())
+                estimated += burst[-1].seconds
+            commands = [self._migrate(target, call) for call in burst]
+            with gate.turn, taker:
+                if target.node.name in self._suspects:
+                    self._probe(target)
+                began = time.perf_counter()
+                replies = source.raw(commands)
+                took = time.perf_counter() - began
+            gate.learn(estimated, took)
+            for call, reply in zip(burst, replies, strict=True):
+                if not isinstance(reply, Refused):
+                    self._progress.add(keys=len(call.keys), size=call.weight_bytes, stall_seconds=took)
+                elif str(reply).startswith("IOERR") and failed < RETRIES:
+                    failed += 1
+                    waiting.append(call)
+                    self._suspects.add(target.node.name)
+                elif "OOM" in str(reply):
+                    raise CheckFailed(
+                        f"{target.node.name} ran out of memory in the middle of slot {call.slot}, which stays open. Raise "
+                        "memory.maxmemory or remove data, then run resume"
+                    )
+                else:
+                    raise Unreachable(f"{source.node.name} could not move keys to {target.node.name}: {reply}")
+
+    def _probe(self, target: KeyLink) -> None:
+        """A target that a source could not reach has to answer us before it is sent more; raises Unreachable."""
+        link = KeyLink(self._access, target.node, timeouts=PROBE_TIMEOUTS)
+        try:
+            link.ensure_ours()
+        finally:
+            link.close()
+
+    def _migrate(self, target: KeyLink, call: Call) -> RawCommand:
+        milliseconds = MIGRATE_TIMEOUT_MS + int(call.weight_bytes / BLOCKING_BYTES_PER_SECOND * 2000)
+        node = target.node
+        login: RawCommand = ("AUTH2", "admin", self._access.credentials.password("admin"))
+        return ("MIGRATE", node.address, node.port, "", 0, milliseconds, "REPLACE", *login, "KEYS", *call.keys)
+
+    def _assign(self, links: Mapping[str, KeyLink], group: Move) -> None:
+        """The target first, since its claim with a new epoch is what lasts; its replicas; the source; then everybody else.
+
+        A replica that is promoted before it heard of the slots would not claim them, and nobody would serve them (seen). Until
+        the source is told, it still serves them in that case.
+        """
+        node_id = self._live.node_id(group.target)
+        self._mark(links[group.target], group.slots, "NODE", node_id)
+        self._await_replicas(links, group, node_id)
+        commands: list[RawCommand] = [("CLUSTER", "SETSLOT", slot, "NODE", node_id) for slot in group.slots]
+        refused = [reply for reply in links[group.source].raw(commands) if isinstance(reply, Refused)]
+        if refused and "only with masters" not in str(refused[0]):  # it gave its last slot away and follows somebody now
+            raise refused[0]
+        for name, link in links.items():
+            if name in self._live.primaries and name not in (group.source, group.target):
+                try:
+                    link.ensure_ours()
+                    link.raw(commands)
+                except ToolkitError:
+                    continue  # it learns of it from the target
+
+    def _await_replicas(self, links: Mapping[str, KeyLink], group: Move, node_id: str) -> None:
+        """Until the target's replicas know that it owns the slots; one that does not answer is not waited for."""
+        wanted = set(group.slots)
+        for name in self._live.replicas_of(group.target):
+            deadline = time.monotonic() + REPLICA_SECONDS
+            try:
+                while time.monotonic() < deadline:
+                    answer: Any = links[name].ask("CLUSTER", "NODES")
+                    line = next((n for n in cluster_nodes(answer.decode()) if n.node_id == node_id), None)
+                    if line is None or wanted.issubset(slots_in(line.slots)):
+                        break
+                    time.sleep(REPLICA_POLL_SECONDS)
+            except ToolkitError:
+                continue
