@@ -34,6 +34,7 @@ from tests.live.harness import throw_away_stack
 
 RESULTS = Path(__file__).parent / "results"
 UP_SECONDS = 60
+TABLE_WIDTH = 150
 SMALL: dict[str, Any] = {"memory": {"maxmemory": "128mb"}, "replication": {"backlog": "16mb"}}
 LAG1 = {**SMALL, "replication": {"backlog": "16mb", "min_replicas_to_write": 1, "max_lag_seconds": 1}}
 CLUSTER: dict[str, Any] = {"topology": "cluster", "shards": 3, "replicas": 1, "cluster": {"node_timeout_seconds": 2}}
@@ -245,7 +246,9 @@ def main(
                 progress.print(f"{kind}: {case}")
                 run_case(access, kind, case, repeat, Path(name), lambda line: progress.print(line, markup=False))
     paths = [path for kind in chosen for n in CASES[kind] if (path := result_file(kind, n)) and (not only or n in only)]
-    make_console().print(table_of(paths))
+    console = make_console()
+    console.width = max(console.width, TABLE_WIDTH)
+    console.print(table_of(paths))
 
 
 if __name__ == "__main__":

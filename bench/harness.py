@@ -134,10 +134,10 @@ def own_megabytes() -> float:
     return 0.0
 
 
-def agent_megabytes(container: str) -> float | None:
+def agent_megabytes(engine: docker.DockerClient, container: str) -> float | None:
     """Resident memory of the client process in its container, by `docker top`; None while there is none."""
     try:
-        top = docker.from_env().containers.get(container).top(ps_args="-eo pid,rss,comm")
+        top = engine.containers.get(container).top(ps_args="-eo pid,rss,comm")
     except (NotFound, APIError):
         return None
     return max((int(row[1]) / 1024 for row in top["Processes"] if row[2].startswith("python")), default=None)
@@ -146,11 +146,11 @@ def agent_megabytes(container: str) -> float | None:
 @contextmanager
 def sampled(container: str, samples: list[dict[str, Any]]) -> Iterator[None]:
     """Note the memory of both processes every SAMPLE_SECONDS."""
-    ended, began = threading.Event(), time.monotonic()
+    ended, began, engine = threading.Event(), time.monotonic(), docker.from_env()
 
     def watch() -> None:
         while not ended.wait(SAMPLE_SECONDS):
-            agent = agent_megabytes(container)
+            agent = agent_megabytes(engine, container)
             samples.append(
                 {
                     "at": round(time.monotonic() - began, 1),

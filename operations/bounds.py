@@ -70,7 +70,7 @@ def failover_bound(timing: Timing, kind: FaultKind) -> Bound | None:
     """
     if kind not in ("crash", "power-loss", "hang", "partition", "split"):
         return None
-    reset = kind in ("crash", "power-loss")
+    reset = kind == "crash"  # a machine without power resets no connection: it just falls silent
     if timing.topology == "cluster" and timing.node_timeout is not None:
         node_timeout, delay = timing.node_timeout, election_delay(timing)
         low = node_timeout + delay
