@@ -5,6 +5,7 @@ import os
 import shutil
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,9 @@ def running(name: str, folder: Path, argument: str = "60", cwd: Path = ROOT) -> 
     program.write_text("#!/bin/sh\nread -r line\n")
     program.chmod(0o755)
     process = subprocess.Popen([program, argument], stdin=subprocess.PIPE, cwd=cwd)
+    deadline = time.monotonic() + 5
+    while not Path(f"/proc/{process.pid}/cmdline").read_bytes():  # the kernel fills it in a moment after exec
+        assert time.monotonic() < deadline
     try:
         yield process
     finally:
