@@ -265,6 +265,8 @@ def main(
     keep_failed: Annotated[bool, typer.Option("--keep-failed", help="Leave the stacks of failed tests standing.")] = False,
 ) -> int:
     """Run the tests, tier by tier, quick ones first."""
+    # A shell that starts this in the background has Ctrl-C ignored, for all that is started from here; tests interrupt programs.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     waiting = list(chosen(tiers(workers), tier or ()))
     outcomes: list[Outcome] = []
     while waiting:

@@ -27,7 +27,7 @@ from tests.live.harness import Stack, throw_away_stack
 from tests.live.ledger import Load, fill, lost
 from tests.waiting import wait_until
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.full]  # part of `make test-full` until `pulumi up` moves slots
 
 SPEC = {
     "topology": "cluster",
