@@ -3,7 +3,7 @@
 Pure: the same history and setup give the same answers, so a saved drill can be examined again.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from drills.checkers.redundancy import Redundancy
 from drills.checkers.roles_kept import RolesKept
 from drills.checkers.split_brain import SplitBrain
 from drills.checkers.stale import StaleReads
+from drills.checkers.stalls import Stalls
 from drills.checkers.views import ViewsAgree
 from drills.checkers.window import MAIN, ShardWindow, Windows
 from drills.objectives import Measured, Objectives, Outcome, Policy, evaluate
@@ -136,7 +137,8 @@ def _mark(mark: Fault | Role | Phase, zero: int) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Repetition:
-    """Everything found out about one repetition. `zero` is the moment of the fault, from which the drawing counts."""
+    """Everything found out about one repetition. `zero` is the moment of the fault, from which the drawing counts, and
+    `stalled_share` the share of the time from there to the end of the load in which processes of the drill could not run."""
 
     number: int
     verdict: Verdict
@@ -146,6 +148,7 @@ class Repetition:
     measured: Measured
     drawing: dict[str, Any]
     zero: int
+    stalled_share: float | None = None
 
 
 class Examination:
@@ -164,11 +167,12 @@ class Examination:
         self._views = ViewsAgree(setup.observers)
         self._redundancy = Redundancy(setup.shards)
         self._roles = RolesKept()
+        self._stalls = Stalls()
         self._drawing = Drawing(self._ledger)
 
         folds: tuple[Fold, ...] = (
             self._quality, self._ledger, self._lost, self._windows, self._stale, self._split_brain, self._one_primary,
-            self._views, self._redundancy, self._roles, self._drawing,
+            self._views, self._redundancy, self._roles, self._stalls, self._drawing,
         )  # fmt: skip
         self._folds = folds
         self._see_all = tuple(fold.see for fold in folds)
@@ -207,7 +211,10 @@ class Examination:
         hard = [check.verdict for check in checks if check.name not in BUDGETED]
         verdict = worst([*hard, *(outcome.verdict for outcome in outcomes)])
         drawing = self._drawing
-        return Repetition(self.number, verdict, tuple(checks), outcomes, windows, measured, drawing.data(), drawing.zero)
+        return Repetition(
+            self.number, verdict, tuple(checks), outcomes, windows, measured, drawing.data(), drawing.zero,
+            self._stalls.share(drawing.zero, self._windows.load_ended),
+        )  # fmt: skip
 
     def _measure(self, windows: tuple[ShardWindow, ...]) -> Measured:
         main = [window for window in windows if window.side == MAIN and window.acknowledged]
@@ -225,7 +232,23 @@ class Examination:
             lost_span=self._lost.span_seconds if known_loss else None,
             two_primaries=self._split_brain.seconds if split.verdict is not Verdict.UNKNOWN else None,
             redundancy=self._redundancy.seconds,
+            stalled=self._stalled_by_objective(hit, others),
         )
+
+    def _stalled_by_objective(self, hit: Sequence[ShardWindow], others: Sequence[ShardWindow]) -> dict[str, float]:
+        """For how much of what was measured the machine stood still, by the names that `evaluate` gives the objectives."""
+
+        def total(stretches: Iterable[tuple[int, int]]) -> float:
+            return sum(self._stalls.seconds(start, end) for start, end in stretches)
+
+        outages = max(hit, key=lambda window: window.unavailable).outages if hit else ()
+        overlaps = self._split_brain.overlaps()
+        return {
+            "unavailable": total((outage.start, outage.end) for outage in outages if outage.end is not None),
+            "others-unavailable": total([max(others, key=lambda window: window.longest_gap).gap] if others else []),
+            "two-primaries": total((one.start, one.end) for one in sorted(overlaps, key=lambda one: one.seconds)[-1:]),
+            "redundancy": total([stretch] if (stretch := self._redundancy.stretch) else []),
+        }
 
 
 def _too_early(check: Check) -> Check:

@@ -49,6 +49,7 @@ class OutcomeEntry(_Frozen):
     measured: float | None
     verdict: Verdict
     text: str
+    stalled: float = 0.0
 
 
 class WindowEntry(_Frozen):
@@ -78,6 +79,8 @@ class RepetitionEntry(_Frozen):
     outcomes: tuple[OutcomeEntry, ...]
     windows: tuple[WindowEntry, ...]
     drawing: dict[str, Any]
+    stalled_share: float | None = None
+    """From the fault to the end of the load: the share of the time in which processes of the drill could not run, 0 to 1."""
 
     def check(self, name: str) -> CheckEntry | None:
         return next((check for check in self.checks if check.name == name), None)
@@ -133,6 +136,13 @@ class Journal(_Frozen):
     def exit_code(self) -> ExitCode:
         return EXIT_CODES[self.result]
 
+    @property
+    def stalled(self) -> bool:
+        """Unknown for want of processors alone: on a quieter machine the same drill can tell."""
+        unsure = [o for r in self.repetitions for o in r.outcomes if o.verdict is Verdict.UNKNOWN]
+        checks = [c for r in self.repetitions for c in r.checks if c.verdict is Verdict.UNKNOWN and c.name not in BUDGETED]
+        return self.result == "unknown" and bool(unsure) and not checks and all(outcome.stalled for outcome in unsure)
+
 
 def result_of(verdicts: Sequence[Verdict], problems: Sequence[str] = (), interrupted: bool = False) -> Result:
     """A missed objective stays a finding even if the drill broke later; a broken drill never counts as met."""
@@ -157,11 +167,12 @@ def entry_of(repetition: Repetition) -> RepetitionEntry:
         ),
         outcomes=tuple(
             OutcomeEntry(name=o.name, limit=o.limit, limit_seconds=o.limit_seconds, measured=o.measured, verdict=o.verdict,
-                         text=o.text)
+                         text=o.text, stalled=o.stalled)
             for o in repetition.outcomes
         ),
         windows=tuple(_window(window, repetition.zero) for window in repetition.windows),
         drawing=repetition.drawing,
+        stalled_share=repetition.stalled_share,
     )  # fmt: skip
 
 
@@ -224,6 +235,7 @@ def figures_of(repetitions: Sequence[RepetitionEntry]) -> tuple[FigureEntry, ...
         ("refused", "writes", None, [check_figure(r, "lost", "refused") for r in repetitions]),
         ("not sent", "writes", None, [float(sum(window.shed for window in r.windows)) for r in repetitions]),
         ("unknown", "writes", None, [check_figure(r, "lost", "unknown") for r in repetitions]),
+        ("machine stood still", "%", None, [None if r.stalled_share is None else 100 * r.stalled_share for r in repetitions]),
         ("lost", "writes", 0.0 if limit("lost") == 0 else None, [check_figure(r, "lost", "lost") for r in repetitions]),
     ]
     figures = []

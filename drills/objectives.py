@@ -1,7 +1,7 @@
 """What the user promised, compared with what was measured. The promises themselves are those of `operations.objectives`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -70,11 +70,15 @@ class Measured:
     lost_span: float | None
     two_primaries: float | None
     redundancy: float | None
+    stalled: Mapping[str, float] = field(default_factory=dict)
+    """By objective: for how much of the time that was measured processes of the drill could not run."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One objective: its limit in words and as a number, what was measured, and whether it was met."""
+    """One objective: its limit in words and as a number, what was measured, and whether it was met.
+
+    `stalled`: it is unknown only because for so many seconds of what was measured processes of the drill could not run."""
 
     name: str
     limit: str
@@ -82,12 +86,13 @@ class Outcome:
     measured: float | None
     verdict: Verdict
     text: str
+    stalled: float = 0.0
 
 
 def evaluate(objectives: Objectives, policy: Policy, measured: Measured) -> tuple[Outcome, ...]:
     """Compare every objective that concerns the kind of fault. A figure that is missing makes its objective unknown."""
     return tuple(
-        outcome
+        _excused(outcome, measured.stalled.get(outcome.name, 0.0))
         for outcome in (
             _unavailable(objectives, policy, measured),
             _others(objectives, measured),
@@ -97,6 +102,21 @@ def evaluate(objectives: Objectives, policy: Policy, measured: Measured) -> tupl
         )
         if outcome is not None
     )
+
+
+def _excused(outcome: Outcome, stalled: float) -> Outcome:
+    """A limit on time missed by less than the machine stood still: whether the stack missed it nobody knows. Never a pass."""
+    if (
+        outcome.name == "lost"
+        or outcome.verdict is not Verdict.FALSE
+        or outcome.limit_seconds is None
+        or outcome.measured is None
+    ):
+        return outcome
+    if outcome.measured - stalled > outcome.limit_seconds:
+        return outcome
+    words = f"{outcome.text}; but for {stalled:.3f} s of it the machine stood still, so nobody knows"
+    return replace(outcome, verdict=Verdict.UNKNOWN, text=words, stalled=stalled)
 
 
 def _verdict(limit: float, measured: float | None) -> Verdict:

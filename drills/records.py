@@ -152,6 +152,14 @@ class Replicas(NamedTuple):
     expected: int
 
 
+class Stall(NamedTuple):
+    """From `at` to `until` a process of the drill (`where`: its clients, its watcher) was due to run and could not."""
+
+    at: int
+    until: int
+    where: str
+
+
 class FinalRead(NamedTuple):
     """What the shard holds of the values `first`..`last` of a lane: runs that are `present`, entries with `wrong` content.
 
@@ -191,12 +199,14 @@ class Damage(NamedTuple):
     torn: bool
 
 
-Marker: TypeAlias = Start | Client | Lane | Reserve | Shed | Phase | Fault | Role | State | Replicas | FinalRead | Note | End
+Marker: TypeAlias = (
+    Start | Client | Lane | Reserve | Shed | Phase | Fault | Role | State | Replicas | Stall | FinalRead | Note | End
+)
 Record: TypeAlias = Operation | Marker | Damage
 
 _MARKERS: dict[str, Any] = {
     "start": Start, "client": Client, "lane": Lane, "reserve": Reserve, "shed": Shed, "phase": Phase, "fault": Fault,
-    "role": Role, "state": State, "replicas": Replicas, "final": FinalRead, "note": Note, "end": End,
+    "role": Role, "state": State, "replicas": Replicas, "stall": Stall, "final": FinalRead, "note": Note, "end": End,
 }  # fmt: skip
 _WORDS = {cls: word for word, cls in _MARKERS.items()}
 _HINTS = {cls: get_type_hints(cls) for cls in _WORDS}

@@ -83,14 +83,15 @@ class Line:
                     yield before, first
                 before = last
 
-    def longest_gap(self, start: int, end: int) -> int:
-        """Longest time without an acknowledged write, whether or not one was tried, of the gaps that lie in or reach into
+    def longest_gap(self, start: int, end: int) -> tuple[int, int]:
+        """Longest stretch without an acknowledged write, whether or not one was tried, of the gaps that lie in or reach into
         `start`..`end`; before the first and after the last acknowledgement, time counts from `start` and to `end`."""
         span = self.span()
         if span is None:
-            return end - start
-        longest = max((high - low for low, high in self.gaps() if high > start and low < end), default=0)
-        return max(longest, span[0] - start, end - span[1])
+            return start, max(start, end)
+        stretches = [(start, start), (start, span[0]), (span[1], end)]
+        stretches += [(low, high) for low, high in self.gaps() if high > start and low < end]
+        return max(stretches, key=lambda stretch: stretch[1] - stretch[0])
 
     def span(self) -> tuple[int, int] | None:
         """First and last acknowledgement."""

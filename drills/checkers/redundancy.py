@@ -37,14 +37,19 @@ class Redundancy(OnePass):
                 self._reduced.add(sample.shard)
 
     @property
-    def seconds(self) -> float | None:
-        """Time from heal (or fault) to full redundancy of the slowest shard; None if a shard did not get there."""
+    def stretch(self) -> tuple[int, int] | None:
+        """From heal (or fault) to full redundancy of the slowest shard; None if a shard did not get there."""
         start = self._start
         moments = [self._full_since.get(shard) for shard in self._shards if shard not in self._unseen]
         if start is None or not moments or self._unseen:
             return None
         reached = [moment for moment in moments if moment is not None]
-        return max(0.0, (max(reached) - start) / SECOND) if len(reached) == len(moments) else None
+        return (start, max(start, *reached)) if len(reached) == len(moments) else None
+
+    @property
+    def seconds(self) -> float | None:
+        """How long that took."""
+        return None if self.stretch is None else (self.stretch[1] - self.stretch[0]) / SECOND
 
     @property
     def _start(self) -> int | None:

@@ -24,9 +24,9 @@ class Split:
 class ShardWindow:
     """What the clients of one side saw of one shard after the fault. Times in seconds.
 
-    `unavailable` is the sum of all `outages`, `longest_gap` the longest time without an acknowledged write even where none was
-    tried, `slowest_client` the longest time that any single client waited from its first refused to its next
-    acknowledged write.
+    `unavailable` is the sum of all `outages`, `gap` the longest stretch without an acknowledged write even where none was
+    tried (in nanoseconds of the history), `longest_gap` its length, `slowest_client` the longest time that any single client
+    waited from its first refused to its next acknowledged write.
     """
 
     shard: int
@@ -34,7 +34,7 @@ class ShardWindow:
     hit: bool
     outages: tuple[Outage, ...]
     unavailable: float
-    longest_gap: float
+    gap: tuple[int, int]
     slowest_client: float
     recovered: bool
     acknowledged: int
@@ -42,6 +42,10 @@ class ShardWindow:
     unknown: int
     shed: int
     split: Split
+
+    @property
+    def longest_gap(self) -> float:
+        return (self.gap[1] - self.gap[0]) / SECOND
 
 
 @dataclass
@@ -136,7 +140,7 @@ class Windows(OnePass):
             hit=number in self._hit,
             outages=outages,
             unavailable=sum(outage.seconds(until) for outage in outages),
-            longest_gap=shard.line.longest_gap(start, min(until, self.load_ended or until)) / SECOND,
+            gap=shard.line.longest_gap(start, min(until, self.load_ended or until)),
             slowest_client=slowest / SECOND,
             recovered=all(outage.end is not None for outage in outages),
             acknowledged=shard.counts["ok"],

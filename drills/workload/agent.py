@@ -27,6 +27,7 @@ from drills.records import FinalRead, encode
 from drills.workload.asked import instrument
 from drills.workload.audit import audit_lane, tidy_lane
 from drills.workload.client import ClientThread
+from drills.workload.pulse import Pulse
 from drills.workload.settings import Settings
 
 SWITCH_SECONDS = 0.001
@@ -46,6 +47,7 @@ class Agent:
         self._sending = threading.Lock()
         count = len(settings.lanes)
         self.clients = [ClientThread(settings, lane, number / max(count, 1)) for number, lane in enumerate(settings.lanes)]
+        self._stalls: deque[str] = deque()
         self._flusher = threading.Thread(target=self._flush_regularly, name="flusher", daemon=True)
 
     def _flush_regularly(self) -> None:
@@ -55,8 +57,7 @@ class Agent:
     def flush(self) -> None:
         """Hand over what is there; lines of one client keep their order."""
         with self._sending:
-            for client in self.clients:
-                lines = client.lines
+            for lines in (*(client.lines for client in self.clients), self._stalls):
                 waiting = [lines.popleft() for _ in range(len(lines))]
                 if waiting:
                     waiting.append("")
@@ -68,6 +69,7 @@ class Agent:
             client.declare(origin)
         self.flush()
         self._flusher.start()
+        Pulse("clients", origin, self._ended, self._stalls.append).start()
         for client in self.clients:
             client.start()
         deadline = time.monotonic() + WARM_SECONDS

@@ -18,6 +18,7 @@ from redis.retry import Retry
 
 from drills.records import Marker, Replicas, Role, RoleWord, encode
 from drills.workload.agent import answer, write_all
+from drills.workload.pulse import Pulse
 
 PERIOD_SECONDS = 0.05
 FLUSH_SECONDS = 0.1
@@ -81,6 +82,7 @@ class Watcher:
         jobs = [(self._watch_sentinel if node.shard == 0 else self._watch_node, node) for node in self._settings.nodes]
         for job, node in jobs:
             threading.Thread(target=job, args=(node,), name=node.name, daemon=True).start()
+        Pulse("watcher", origin, self._ended, self._lines.append).start()
         threading.Thread(target=self._flush_regularly, daemon=True).start()
         return {"watched": len(jobs)}
 

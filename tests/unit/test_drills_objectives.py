@@ -224,3 +224,30 @@ def test_a_spec_without_objectives_has_the_defaults() -> None:
 def test_objectives_that_cannot_be_read_are_refused_with_their_place(wrong: Any) -> None:
     with pytest.raises(InvalidInput, match="objectives"):
         objectives_of(inventory(wrong))
+
+
+# --- a machine that stands still ----------------------------------------------------------------------------------------
+
+
+def test_a_limit_missed_while_the_machine_stood_still_is_unknown_and_says_why() -> None:
+    outcome = judge(Objectives(), measured(unavailable=5.0, stalled={"unavailable": 0.6}))["unavailable"]
+    assert outcome.verdict is Verdict.UNKNOWN
+    assert outcome.stalled == 0.6
+    assert "for 0.600 s of it the machine stood still" in outcome.text
+
+
+def test_a_limit_missed_by_more_than_the_machine_stood_still_stays_missed() -> None:
+    outcome = judge(Objectives(), measured(unavailable=5.5, stalled={"unavailable": 0.6}))["unavailable"]
+    assert outcome.verdict is Verdict.FALSE
+
+
+def test_a_stall_excuses_neither_another_objective_nor_a_lost_write() -> None:
+    found = judge(Objectives(), measured(others_gap=0.5, lost=3, lost_span=1.5, stalled={"unavailable": 9.0, "lost": 9.0}))
+    assert found["others-unavailable"].verdict is Verdict.FALSE
+    assert judge(Objectives(lost={"crash": 0}), measured(lost=1, stalled={"lost": 9.0}))["lost"].verdict is Verdict.FALSE
+
+
+def test_what_was_met_is_met_on_a_busy_machine_too() -> None:
+    outcome = judge(Objectives(), measured(stalled={"unavailable": 9.0}))["unavailable"]
+    assert outcome.verdict is Verdict.TRUE
+    assert outcome.stalled == 0.0

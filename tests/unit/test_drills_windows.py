@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from drills.checkers.base import Check, Verdict, run
 from drills.checkers.split_brain import SplitBrain
+from drills.checkers.stalls import Stalls
 from drills.checkers.window import ShardWindow, Windows
+from drills.records import Stall
 from drills.synthetic import Failover, Story, failover
 from drills.timeline import BUCKET, Line, Outage
 
@@ -338,3 +340,20 @@ def test_a_made_up_split_brain_is_measured_as_it_was_made() -> None:
     rule = Failover(rate=50, detection=1.0, election=0.5, recovery=0.1, split_brain=5.0)
     _, fold = split_brain(failover(rule))
     assert fold.seconds == pytest.approx(3.4, abs=0.1)
+
+
+# --- a machine that stands still -----------------------------------------------------------------------------------------
+
+
+def test_stalls_of_several_processes_are_counted_once() -> None:
+    fold = Stalls()
+    run([Stall(100, 300, "watcher"), Stall(900, 1000, "clients"), Stall(200, 400, "clients")], [fold])
+    assert fold.seconds(0, 2000) * 1e9 == pytest.approx(400)
+    assert fold.seconds(250, 950) * 1e9 == pytest.approx(200)
+    assert fold.seconds(400, 900) == 0.0
+    assert fold.share(0, 1000) == pytest.approx(0.4)
+
+
+def test_without_stalls_there_is_no_excuse() -> None:
+    assert Stalls().seconds(0, 1_000_000_000) == 0.0
+    assert Stalls().share(5, None) is None

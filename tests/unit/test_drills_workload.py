@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from redis.crc import key_slot
 
 from drills.history import parse
-from drills.records import CHUNK, FinalRead, Lane, Operation, Record, Reserve, Shed
+from drills.records import CHUNK, FinalRead, Lane, Operation, Record, Reserve, Shed, Stall, decode
 from drills.workload import launcher
 from drills.workload.agent import Agent
 from drills.workload.asked import classify, error_word, instrument, this_thread
@@ -25,6 +25,7 @@ from drills.workload.audit import examine
 from drills.workload.client import ClientThread, content, key_of, newest
 from drills.workload.launcher import LoadFailed, Process, start_process, synchronise
 from drills.workload.plan import KEY_PREFIX, Load, feasible, lanes
+from drills.workload.pulse import Pulse
 from drills.workload.settings import LaneSettings, Settings, Target
 from drills.workload.watch import node_flags, replicas_in_sync
 from tests.unit.states import inventory_of
@@ -533,3 +534,14 @@ def test_a_refused_question_for_confirmation_does_not_mean_that_the_write_was_re
 
     records = run_client(with_(rate=200.0, mode=mode, acks=1), Server(answer), 0.3)
     assert {(op.outcome, op.error) for op in operations(records)} == {("info", "unblocked")}
+
+
+def test_a_heartbeat_that_is_late_is_told_and_one_in_time_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended, told = threading.Event(), list[str]()
+    clock = iter([1_000_000_000, 1_020_500_000, 1_100_000_000, 1_200_000_000])
+    beats = iter([False, False, True])
+    monkeypatch.setattr(ended, "is_set", lambda: next(beats))
+    monkeypatch.setattr("drills.workload.pulse.time.monotonic_ns", lambda: next(clock))
+    monkeypatch.setattr("drills.workload.pulse.time.sleep", lambda _: None)
+    Pulse("clients", 100_000_000, ended, told.append).run()
+    assert [decode(line) for line in told] == [Stall(1_020_000_000, 1_100_000_000, "clients")]
