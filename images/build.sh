@@ -78,19 +78,22 @@ add_node_folders() {
     rm -rf "${ROOT:?}/etc/$ENGINE"
 }
 
-# The locked redis client for the image's own Python, checked against the hashes of requirements.txt.
+# Locked packages for the image's own Python, checked against the hashes of requirements.txt: what workloads (redis, hiredis) and the
+# backup agent (the others) import.
+CLIENT_PACKAGES='redis|hiredis|pydantic|pydantic-core|annotated-types|typing-extensions|typing-inspection|cronsim'
+
 add_client_packages() {
     local python site="$ROOT/usr/local/lib"
     phase "locked client packages"
     python="$(in_root python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
     site="$site/python$python/dist-packages"
-    awk '/^[a-zA-Z]/ {keep = /^(redis|hiredis)==/} keep' "$REPO_ROOT/requirements.txt" >"$WORK/requirements.txt"
+    awk -v keep_these="^($CLIENT_PACKAGES)==" '/^[a-zA-Z]/ {keep = $0 ~ keep_these} keep' "$REPO_ROOT/requirements.txt" >"$WORK/requirements.txt"
     "$REPO_ROOT/.venv/bin/python" -m pip install --disable-pip-version-check --no-input --no-deps --only-binary=:all: \
         --require-hashes --python-version "$python" --implementation cp --abi "cp${python/./}" --abi none \
         --platform "manylinux_2_28_$(uname -m)" --platform "manylinux2014_$(uname -m)" --platform "manylinux_2_17_$(uname -m)" \
         --platform any --target "$site" --no-compile --requirement "$WORK/requirements.txt"
     in_root python3 -m compileall -q "/usr/local/lib/python$python/dist-packages"
-    in_root python3 -c 'import redis, hiredis; print(redis.__version__)' >"$WORK/version"
+    in_root python3 -c 'import redis, hiredis, pydantic, cronsim; print(redis.__version__)' >"$WORK/version"
 }
 
 # What only makes the image large: caches, manuals, translations, and the helpers of this build.
