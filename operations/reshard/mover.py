@@ -17,7 +17,7 @@ from typing import Any
 
 from operations.connect import Refused, Timeouts
 from operations.errors import CheckFailed, ToolkitError, Unreachable
-from operations.inventory import Access
+from operations.inventory import Access, NodeEntry
 from operations.parse import cluster_nodes, format_slots, info_fields
 from operations.reshard.journal import Journal
 from operations.reshard.live import Live
@@ -116,6 +116,27 @@ class Call:
     def seconds(self) -> float:
         """A first guess of what it takes; corrected by experience."""
         return 100e-6 + 12e-6 * len(self.keys) + self.weight_bytes / BLOCKING_BYTES_PER_SECOND
+
+
+def gather(source: KeyLink, slots: Sequence[int]) -> list[Call]:
+    """The keys of slots in calls of bounded size; of a slot with very many keys only the first ones."""
+    waiting, calls = list(slots), []
+    listed = 0
+    while waiting and listed < GROUP_KEYS:
+        found: Any = worked(source.raw([("EVAL", GATHER, 0, GATHER_KEYS, CALL_KEYS, CALL_BYTES, *waiting)])[0])
+        for slot, (count, parts) in zip(waiting, found, strict=False):
+            calls += [Call(slot, part[0], tuple(part[1:])) for part in parts]
+            listed += count
+        del waiting[: len(found)]
+    return calls
+
+
+def migrate_command(access: Access, target: NodeEntry, call: Call, replace: bool = True) -> RawCommand:
+    """MIGRATE of a call's keys; without `replace`, keys that the target has stay on both sides."""
+    milliseconds = MIGRATE_TIMEOUT_MS + int(call.weight_bytes / BLOCKING_BYTES_PER_SECOND * 2000)
+    login: RawCommand = ("AUTH2", "admin", access.credentials.password("admin"))
+    words: RawCommand = ("REPLACE",) if replace else ()
+    return ("MIGRATE", target.address, target.port, "", 0, milliseconds, *words, *login, "KEYS", *call.keys)
 
 
 class _Gate:
@@ -226,7 +247,7 @@ class Mover:
         source, target = links[group.source], links[group.target]
         source.ensure_ours()
         target.ensure_ours()
-        calls = self._gather(source, group.slots)
+        calls = gather(source, group.slots)
         self._judge(source, calls)
         if not known_open:
             self._check_room(target, sum(call.weight_bytes for call in calls))
@@ -236,22 +257,10 @@ class Mover:
         self._mark(source, group.slots, "MIGRATING", self._live.node_id(group.target))
         while calls:
             self._carry(source, target, calls)
-            calls = self._gather(source, group.slots)
+            calls = gather(source, group.slots)
         self._assign(links, group)
         self._journal.closed(number)
         self._progress.add(slots=len(group.slots))
-
-    def _gather(self, source: KeyLink, slots: Sequence[int]) -> list[Call]:
-        """The keys of slots in calls of bounded size; of a slot with very many keys only the first ones."""
-        waiting, calls = list(slots), []
-        listed = 0
-        while waiting and listed < GROUP_KEYS:
-            found: Any = worked(source.raw([("EVAL", GATHER, 0, GATHER_KEYS, CALL_KEYS, CALL_BYTES, *waiting)])[0])
-            for slot, (count, parts) in zip(waiting, found, strict=False):
-                calls += [Call(slot, part[0], tuple(part[1:])) for part in parts]
-                listed += count
-            del waiting[: len(found)]
-        return calls
 
     def _judge(self, source: KeyLink, calls: Sequence[Call]) -> None:
         """Announce keys that block their node for a while; raises CheckFailed for one that would cause a failover."""
@@ -305,7 +314,7 @@ class Mover:
                     break
                 burst.append(waiting.popleft())
                 estimated += burst[-1].seconds
-            commands = [self._migrate(target, call) for call in burst]
+            commands = [migrate_command(self._access, target.node, call) for call in burst]
             with gate.turn, taker:
                 if target.node.name in self._suspects:
                     self._probe(target)
@@ -335,12 +344,6 @@ class Mover:
             link.ensure_ours()
         finally:
             link.close()
-
-    def _migrate(self, target: KeyLink, call: Call) -> RawCommand:
-        milliseconds = MIGRATE_TIMEOUT_MS + int(call.weight_bytes / BLOCKING_BYTES_PER_SECOND * 2000)
-        node = target.node
-        login: RawCommand = ("AUTH2", "admin", self._access.credentials.password("admin"))
-        return ("MIGRATE", node.address, node.port, "", 0, milliseconds, "REPLACE", *login, "KEYS", *call.keys)
 
     def _assign(self, links: Mapping[str, KeyLink], group: Move) -> None:
         """The target first, since its claim with a new epoch is what lasts; its replicas; the source; then everybody else.

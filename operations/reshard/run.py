@@ -54,7 +54,7 @@ def carry_out(
         found = session.take(wait=False)
         if found.entry is not None:
             raise CheckFailed(f"another move began in between, by {found.entry.by}; run `resume` or `abort` first")
-        entry = Entry(session.journal.who, _now(), proposal.goal, placement, origin)
+        entry = Entry(session.journal.who, now_words(), proposal.goal, placement, origin)
         session.journal.begin(entry)
         return session.run(entry, placement, proposal.way, proposal.sizes)
 
@@ -86,7 +86,8 @@ def abort(
         return session.run(found.entry, found.entry.origin if found.entry and back else {})
 
 
-def _now() -> str:
+def now_words() -> str:
+    """The moment, for people who read a journal."""
     return datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 

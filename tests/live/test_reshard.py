@@ -1,9 +1,5 @@
-"""Slots move while clients write, while movers are killed and while a primary dies; no key may be lost or stand twice.
+"""Slots move while clients write, while movers are killed and while a primary dies; no key may be lost or stand twice."""
 
-Movers run as processes of their own, so that kill -9 takes everything that a user's process would take with it.
-"""
-
-import multiprocessing
 import os
 import random
 import signal
@@ -15,16 +11,14 @@ from typing import Any
 import pytest
 
 from operations.clients import application_client
-from operations.connect import Fleet, node_client
 from operations.errors import ToolkitError
 from operations.inventory import Access
-from operations.parse import SLOT_COUNT
 from operations.reshard.journal import KEY
-from operations.reshard.live import Live, read_live
 from operations.reshard.proposal import propose
 from operations.reshard.run import carry_out, resume
 from tests.live.harness import Stack, throw_away_stack
 from tests.live.ledger import Load, fill, lost
+from tests.live.movers import assert_whole, await_begun, look, start, stored
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.live, pytest.mark.full]  # part of `make test-full` until `pulumi up` moves slots
@@ -55,56 +49,6 @@ def access(stack: Stack) -> Access:
     found = stack.access()
     stack.wait_healthy(found, 30)
     return found
-
-
-def look(access: Access) -> Live:
-    with Fleet(access, access.inventory.data_nodes) as fleet:
-        return read_live(fleet, access.inventory)
-
-
-def stored(access: Access, live: Live) -> list[bytes]:
-    """Every key of every primary; one that stands on two of them is here twice."""
-    found: list[bytes] = []
-    for name in live.primaries:
-        client = node_client(access, access.inventory.node(name))
-        found += client.scan_iter(count=1000)
-        client.close()
-    return found
-
-
-def assert_whole(access: Access) -> Live:
-    """All slots are served once by everybody's account, none is open, no key stands twice, and no journal is left."""
-    live = look(access)
-    assert len(live.owners) == SLOT_COUNT
-    assert not live.doubled
-    assert live.marks == ()
-    keys = stored(access, live)
-    assert len(keys) == len(set(keys)), f"{len(keys) - len(set(keys))} keys stand twice"
-    assert KEY.encode() not in keys
-    return live
-
-
-def move(access: Access, weights: dict[str, float]) -> None:
-    """What the child process does."""
-    carry_out(access, propose(access, weights), report=lambda _: None)
-
-
-def start(access: Access, weights: dict[str, float]) -> Any:
-    process = multiprocessing.get_context("spawn").Process(target=move, args=(access, weights), daemon=True)
-    process.start()
-    return process
-
-
-def await_begun(access: Access, process: Any) -> None:
-    """Until the journal says that a move is under way, or it has ended already."""
-    client: Any = application_client(access)
-    wait_until(
-        "a move",
-        lambda: "" if client.hexists(KEY, "journal") or not process.is_alive() else "no journal yet",
-        20,
-        poll_seconds=0.005,
-    )
-    client.close()
 
 
 def test_a_mover_killed_at_any_instant_is_continued_to_a_whole_cluster(access: Access) -> None:
