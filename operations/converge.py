@@ -13,9 +13,10 @@ from operations.errors import CheckFailed, NotOurs, ToolkitError, Unreachable
 from operations.form import decide_cluster
 from operations.inventory import Access, Inventory
 from operations.observe import Observation, look
-from operations.parameters import apply_parameters, described
 from operations.replicate import decide_replication
+from operations.rolling import is_copying
 from operations.sentinels import decide_sentinels
+from operations.settle import settle_parameters
 from operations.steps import Action, Decision, Overdue, Wait, act, decision
 from operations.verdict import State, Verdict, verdict
 
@@ -87,9 +88,7 @@ def converge(access: Access, report: Report = print, seconds: float | None = Non
             refuse_strangers(observation)
             step = decide(observation, inventory, overdue)
             if step.is_done:
-                for line in described(apply_parameters(fleet, inventory), inventory.data_nodes):
-                    changes.append(line)
-                    report(line)
+                changes += settle_parameters(access, fleet, observation, report)
                 return ConvergeResult(tuple(changes), time.monotonic() - started, verdict(observation, inventory), observation)
             actions = memory.due(step.actions, time.monotonic())
             for action in actions:
@@ -99,7 +98,7 @@ def converge(access: Access, report: Report = print, seconds: float | None = Non
             refusals = act(fleet, actions, access.credentials) or refusals
             now = time.monotonic()
             overdue = memory.update(step.waits, now, report)
-            if now - started > (max(limit, BUSY_SECONDS) if _is_copying(observation) and seconds is None else limit):
+            if now - started > (max(limit, BUSY_SECONDS) if is_copying(observation) and seconds is None else limit):
                 raise _timed_out(observation, inventory, step, refusals, now - started)
             _pause(now - started)
 
@@ -149,10 +148,6 @@ def wait_ready(access: Access, timeout: float) -> Observation:
 def _pause(elapsed: float) -> None:
     """Between two looks: short at first, when most happens, longer when it takes long anyway."""
     time.sleep(min(LAST_POLL_SECONDS, max(FIRST_POLL_SECONDS, elapsed / 50)))
-
-
-def _is_copying(observation: Observation) -> bool:
-    return any(node.loading or (node.replication and node.replication.sync_in_progress) for node in observation.nodes)
 
 
 def _listing(judged: Verdict) -> str:

@@ -6,17 +6,26 @@ The next boot reads the declared file anyway (configs/node/role.sh), so nothing 
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from operations.connect import Fleet, Link, Refused
 from operations.errors import CheckFailed, ToolkitError
 from operations.inventory import Inventory, NodeEntry
 from operations.parse import pairs
 
+T = TypeVar("T")
+
 _SIZE = re.compile(r"(\d+)([kmg]b?)")
 _UNITS = {"k": 1000, "kb": 1024, "m": 1000**2, "mb": 1024**2, "g": 1000**3, "gb": 1024**3}
 
+_SECRET = re.compile(r"pass|auth$")
+
 IMMUTABLE = "immutable"
 """Word in a server's refusal of a parameter that is read at start only."""
+
+
+APPEND_ONLY = "appendonly"
+"""Switched on its own way, see `operations/append_only.py`."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +34,15 @@ class Applied:
 
     changed: tuple[str, ...] = ()
     waiting: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """What came of setting parameters on one node: old values of those that were set, those that wait, and a refusal."""
+
+    replaced: Mapping[str, str]
+    waiting: tuple[str, ...] = ()
+    problem: str = ""
 
 
 def differing(declared: Mapping[str, str], live: Mapping[str, str]) -> dict[str, str]:
@@ -47,21 +65,31 @@ def _bytes(word: str) -> str:
     return str(int(match[1]) * _UNITS[match[2]]) if match else word
 
 
-def apply_parameters(fleet: Fleet, inventory: Inventory, skip: frozenset[str] = frozenset()) -> dict[str, Applied]:
+def apply_parameters(fleet: Fleet, inventory: Inventory) -> dict[str, Applied]:
     """Set what differs on every data node, live where the server can; returns what was done by node.
 
-    Raises CheckFailed when a server refuses a declared value for another reason than that it needs a restart, or does not
-    hold it afterwards.
+    All or nothing: raises CheckFailed with node, value and the server's own words when one refuses for another reason than that
+    it needs a restart, after what had been set was set back. One node goes first, so that a refusal mostly touches nobody else.
     """
-    declared = {name: value for name, value in inventory.parameters.get("data", {}).items() if name not in skip}
-    outcomes = fleet.each(lambda link: _apply(link, declared), nodes=[node.name for node in inventory.data_nodes], seconds=30)
-    failed = {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, ToolkitError)}
-    for outcome in failed.values():
-        raise outcome
-    return {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, Applied)}
+    declared = inventory.parameters.get("data", {})
+    names = [node.name for node in inventory.data_nodes]
+    live = _results(fleet.each(lambda link: live_values(link, declared), nodes=names, seconds=30))
+    _refuse_unknown(declared, live)
+    wanted = {name: differing(declared, values) for name, values in live.items()}
+    for values in wanted.values():
+        values.pop(APPEND_ONLY, None)
+    due = [name for name in names if wanted[name]]
+    attempts: dict[str, _Attempt | ToolkitError] = {}
+    for group in (due[:1], due[1:]):
+        attempts |= fleet.each(lambda link: _set(link, wanted[link.node.name], live[link.node.name]), nodes=group, seconds=30)
+        problems = [str(a) if isinstance(a, ToolkitError) else a.problem for a in attempts.values()]
+        if any(problems):
+            raise CheckFailed(f"{'; '.join(filter(None, problems))}. {_set_back(fleet, attempts)}; correct it in the spec")
+    done = {name: a for name, a in attempts.items() if isinstance(a, _Attempt)}
+    return {name: Applied(tuple(done[name].replaced), done[name].waiting) if name in done else Applied() for name in names}
 
 
-def _live(link: Link, names: Iterable[str]) -> dict[str, str]:
+def live_values(link: Link, names: Iterable[str]) -> dict[str, str]:
     """Live values; parameters that this server does not have are left out."""
     asked = list(names)
     replies = link.ask_all([["CONFIG", "GET", name] for name in asked])
@@ -72,24 +100,61 @@ def _live(link: Link, names: Iterable[str]) -> dict[str, str]:
     }
 
 
-def _apply(link: Link, declared: Mapping[str, str]) -> Applied:
-    wanted = differing(declared, _live(link, declared))
-    if not wanted:
-        return Applied()
+def _results(outcomes: Mapping[str, T | ToolkitError]) -> dict[str, T]:
+    """All outcomes; the first error is raised."""
+    results = {}
+    for name, outcome in outcomes.items():
+        if isinstance(outcome, ToolkitError):
+            raise outcome
+        results[name] = outcome
+    return results
+
+
+def _refuse_unknown(declared: Mapping[str, str], live: Mapping[str, Mapping[str, str]]) -> None:
+    for node, values in live.items():
+        unknown = [name for name in declared if name not in values]
+        if unknown:
+            raise CheckFailed(
+                f"{node} does not know {', '.join(unknown)}, so nothing was set on any node; remove it from the spec, or the "
+                "node does not start again once it stops"
+            )
+
+
+def _set(link: Link, wanted: Mapping[str, str], live: Mapping[str, str]) -> _Attempt:
+    """Set one after the other until a refusal, then read all back."""
     link.ensure_ours()
-    changed, waiting = [], []
+    replaced, waiting = dict[str, str](), list[str]()
     for name, value in wanted.items():
         try:
             link.ask("CONFIG", "SET", name, value)
-            changed.append(name)
+            replaced[name] = live[name]
         except Refused as error:
             if IMMUTABLE not in str(error):
-                raise CheckFailed(f"{link.node.name} refuses {name} {value}: {error}; correct it in the spec") from None
+                return _Attempt(replaced, tuple(waiting), f"{link.node.name} refuses {name} {shown(name, value)}: {error}")
             waiting.append(name)
-    left = differing({name: declared[name] for name in changed}, _live(link, changed))
-    if left:
-        raise CheckFailed(f"{link.node.name} accepted {', '.join(left)} but does not hold it; another program changes it back")
-    return Applied(tuple(changed), tuple(waiting))
+    left = differing({name: wanted[name] for name in replaced}, live_values(link, replaced))
+    problem = f"{link.node.name} accepted {', '.join(left)} but does not hold it; another program changes it back" if left else ""
+    return _Attempt(replaced, tuple(waiting), problem)
+
+
+def shown(name: str, value: str) -> str:
+    """A value for people; nothing of what may be a secret."""
+    return "(hidden)" if _SECRET.search(name) else value or '""'
+
+
+def _set_back(fleet: Fleet, attempts: Mapping[str, _Attempt | ToolkitError]) -> str:
+    """Undo what was set; returns a clause that tells what came of it."""
+    old = {name: a.replaced for name, a in attempts.items() if isinstance(a, _Attempt) and a.replaced}
+
+    def undo(link: Link) -> None:
+        for name, value in old[link.node.name].items():
+            link.ask("CONFIG", "SET", name, value)
+
+    answers = fleet.each(undo, nodes=old, seconds=30)
+    failed = [name for name, answer in answers.items() if isinstance(answer, ToolkitError)]
+    if failed:
+        return f"What had been set before could not be set back on {', '.join(failed)}"
+    return "What had been set before was set back on every node" if old else "Nothing was changed on any node"
 
 
 def described(outcomes: Mapping[str, Applied], nodes: tuple[NodeEntry, ...]) -> list[str]:

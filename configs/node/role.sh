@@ -77,11 +77,20 @@ wait_for_failover() {
     say "nobody took over within $waited s and nobody holds newer data: starting from what is on disk"
 }
 
-# A server that finds `appendonly yes` and no append-only file starts empty and then overwrites the snapshot. So it starts without,
-# and convergence switches the append-only file on in the running server, which writes it from the data.
-aof_would_hide_snapshot() {
-    grep -q '^appendonly yes' "$shared/declared.conf" && [ -e "$DATA/dump.rdb" ] && [ ! -e "$DATA/appendonlydir" ] || return 1
-    say "there is a snapshot but no append-only file: starting from the snapshot, the append-only file is switched on afterwards"
+# `appendonly` is switched in the running server alone, by convergence: a server that finds `yes` and no append-only file starts empty
+# and overwrites the snapshot; one that finds `no` starts from a snapshot that may be old. So a node starts as it ran the last time
+# (noted in its own file, by us at its start and by CONFIG REWRITE after a switch), and as declared on a new volume.
+settle_append_only() {
+    declared=$(sed -n 's/^appendonly //p' "$shared/declared.conf" | tail -n 1)
+    append_only=$(sed -n 's/^appendonly //p' "$DATA/server.conf" 2>/dev/null | tail -n 1)
+    log=$(ls -t "$DATA"/appendonlydir/*.aof 2>/dev/null | head -n 1)
+    if [ -z "$append_only" ]; then # a new volume, or one of an earlier release: the newest data counts
+        append_only=$declared
+        [ -n "$log" ] && { [ ! -e "$DATA/dump.rdb" ] || [ "$log" -nt "$DATA/dump.rdb" ]; } && append_only=yes
+    fi
+    [ "$append_only" = yes ] && [ -z "$log" ] && [ -e "$DATA/dump.rdb" ] && append_only=no
+    [ "$append_only" = "$declared" ] ||
+        say "appendonly is $declared, but the data is as with $append_only: starting so, the next \`pulumi up\` switches"
 }
 
 # What differs from node to node: who it is, and what it announces.
@@ -109,13 +118,12 @@ settle_role() {
             fi
         fi
     fi
-    snapshot_first=
-    aof_would_hide_snapshot && snapshot_first=yes
+    settle_append_only
     replace "$DATA/server.conf" "$(
         [ -z "$role" ] || printf '%s\n' "$role"
         printf 'include %s/declared.conf\n' "$shared"
         own_lines
-        [ -z "$snapshot_first" ] || printf 'appendonly no\n'
+        [ -z "$append_only" ] || printf 'appendonly %s\n' "$append_only"
     )"
 }
 

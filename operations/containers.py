@@ -1,0 +1,69 @@
+"""The containers of a stack's nodes on the Docker engine: restart one in place, and tell why one does not run.
+
+Only for what a server cannot do to itself. A restart sends SIGTERM, so a primary hands over before it stops
+(configs/node/handover.sh); volume, address and name stay.
+"""
+
+from typing import Any
+
+import docker
+from docker.errors import APIError, DockerException, NotFound
+
+from operations.errors import CheckFailed, Unreachable
+from operations.inventory import Inventory, NodeEntry
+
+ANSWER_SECONDS = 60
+"""Longest time for an answer of the engine, besides the time that a node may take to stop."""
+LAST_WORDS = 3
+_FATAL = "FATAL CONFIG FILE ERROR"
+
+
+class Containers:
+    """The engine that DOCKER_HOST names, seen from one stack; every error comes out as Unreachable or CheckFailed."""
+
+    def __init__(self, inventory: Inventory) -> None:
+        self._stop_seconds = int(inventory.spec["limits"]["stop_timeout_seconds"])
+        self._stack = inventory.stack
+        try:
+            self._client: Any = docker.from_env(timeout=self._stop_seconds + ANSWER_SECONDS)
+            self._client.ping()
+        except DockerException as error:
+            raise Unreachable(f"the Docker engine does not answer: {error}; is it running, and may this user use it?") from None
+
+    def inspect(self, node: NodeEntry) -> dict[str, Any] | None:
+        """What `docker inspect` says; None when there is no such container."""
+        try:
+            found: dict[str, Any] = self._client.api.inspect_container(node.container)
+        except NotFound:
+            return None
+        except APIError as error:
+            raise Unreachable(f"the Docker engine does not tell about {node.container}: {error.explanation or error}") from None
+        return found
+
+    def restart(self, node: NodeEntry) -> None:
+        """Stop the node with its declared patience and start it again."""
+        try:
+            self._client.api.restart(node.container, timeout=self._stop_seconds)
+        except NotFound:
+            raise CheckFailed(f"there is no container {node.container}; run `make up STACK={self._stack}`") from None
+        except APIError as error:
+            raise CheckFailed(f"{node.container} cannot be restarted: {error.explanation or error}") from None
+
+    def last_words(self, node: NodeEntry) -> str:
+        """State of the container and what it printed last, for an error message."""
+        found = self.inspect(node)
+        if found is None:
+            return f"there is no container {node.container}"
+        try:
+            text = self._client.api.logs(node.container, tail=60).decode(errors="replace")
+        except APIError as error:
+            return f"{node.container} is {found['State']['Status']}; its log cannot be read: {error.explanation or error}"
+        return f"{node.container} is {found['State']['Status']}; it said: {words(text)}"
+
+
+def words(log: str) -> str:
+    """The lines of a server's log that tell why it ended: those of a refused configuration, else the last ones."""
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    refused = max((number for number, line in enumerate(lines) if _FATAL in line), default=None)
+    chosen = lines[-LAST_WORDS:] if refused is None else lines[refused : refused + 4]
+    return " | ".join(chosen) or "nothing"

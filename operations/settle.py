@@ -1,0 +1,59 @@
+"""The last step of convergence: declared parameters on a stack whose shape is as declared already.
+
+Live first and all or nothing, then the append-only file, then restarts in place for what servers read at their start only.
+"""
+
+from collections.abc import Callable
+
+from operations.append_only import switch_append_only
+from operations.connect import Fleet
+from operations.errors import CheckFailed
+from operations.inventory import Access, Inventory
+from operations.observe import Observation
+from operations.parameters import apply_parameters, described
+from operations.restart import restart_in_place
+
+Report = Callable[[str], None]
+
+
+def settle_parameters(access: Access, fleet: Fleet, observation: Observation, report: Report) -> list[str]:
+    """Bring every data node's parameters to what is declared; returns one line for each change, told to `report` as it happens.
+
+    Raises CheckFailed when a server refuses a value (nothing is changed then), would have to drop data, or does not come back.
+    """
+    inventory = access.inventory
+    problem = memory_problem(observation, inventory)
+    if problem:
+        raise CheckFailed(problem)
+    applied = apply_parameters(fleet, inventory)
+    lines = described(applied, inventory.data_nodes)
+    for line in lines:
+        report(line)
+    lines += switch_append_only(fleet, inventory, report)
+    waiting = {name: one.waiting for name, one in applied.items() if one.waiting}
+    if not waiting:
+        return lines
+    lines += restart_in_place(access, fleet, waiting, report)
+    still = {name: one.waiting for name, one in apply_parameters(fleet, inventory).items() if one.waiting}
+    if still:
+        where = "; ".join(f"{', '.join(names)} on {node}" for node, names in still.items())
+        raise CheckFailed(f"restarted, but the server started with another value of {where}: does its image set it by itself?")
+    return lines
+
+
+def memory_problem(observation: Observation, inventory: Inventory) -> str | None:
+    """Why the declared maxmemory must not be set now: a node holds more, and would refuse writes or evict at once."""
+    declared = int(inventory.parameters.get("data", {}).get("maxmemory", "0"))
+    over = [
+        f"{node.name} uses {node.info.used_memory_bytes // 1024**2} MB"
+        for node in observation.nodes
+        if node.info and 0 < declared < node.info.used_memory_bytes and declared != node.info.maxmemory_bytes
+    ]
+    if not over:
+        return None
+    policy = inventory.parameters["data"].get("maxmemory-policy")
+    effect = "refuse every write" if policy == "noeviction" else f"evict keys at once ({policy})"
+    return (
+        f"memory.maxmemory is {declared // 1024**2} MB, but {', '.join(over)}: it would {effect}, so no parameter was set on any "
+        "node; set memory.maxmemory higher, or make room first"
+    )
