@@ -50,7 +50,8 @@ DATA_RULES: Mapping[str, str] = {
     # Not CONFIG GET: it tells masterauth, and who can log in as `replication` can copy all data.
     "monitor": f"+@connection -@dangerous +info +role +slowlog|get +slowlog|len +latency|latest +latency|history "
     f"+latency|histogram +memory|stats +dbsize +lastsave {_ASK_CLUSTER}",
-    "backup": f"~* +@read +@connection -@dangerous +info +role +scan +psync +sync +replconf +bgsave +lastsave {_ASK_CLUSTER}",
+    "backup": f"~* +@read +@connection -@dangerous +info +role +scan +psync +sync +replconf +bgsave +lastsave "
+    f"+client|pause +client|unpause {_ASK_CLUSTER}",
 }
 SENTINEL_RULES: Mapping[str, str] = {
     # @connection alone would hold CLIENT KILL and CLIENT PAUSE.

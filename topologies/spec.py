@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from operations.backup.settings import BackupSettings
 from operations.objectives import Objectives
 from topologies.sizes import Bytes
 
@@ -181,6 +182,7 @@ class Spec(_Model):
     limits: LimitsSpec = LimitsSpec()
     data: DataSpec = DataSpec()
     objectives: Objectives = Objectives()
+    backup: BackupSettings = BackupSettings()
     parameters: dict[str, ParameterValue] = Field(
         default_factory=dict, description="further server parameters, checked against the engine version"
     )

@@ -1,0 +1,241 @@
+"""restic as a library: one repository, its commands, and what their failures mean.
+
+Runs where restic is, in the job's container. The password and all other secrets reach it by file and environment, never as
+arguments. Exit codes: https://restic.readthedocs.io/en/stable/075_scripting.html.
+"""
+
+import json
+import os
+import subprocess
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from operations.errors import Busy, CheckFailed, ToolkitError, Unreachable
+
+NO_REPOSITORY, LOCKED, WRONG_PASSWORD = 10, 11, 12
+LOCK_PATIENCE = "30s"
+"""How long a command waits for a lock of another process on the same repository."""
+PIPE_BYTES = 1 << 20
+HOST = "redis-topologies"
+DAMAGE = ("ciphertext verification failed", "does not match", "hash does not match", "invalid data", "not found in repository",
+          "contains errors", "not referenced", "unexpected EOF", "size does not match", "is corrupt", "wrong data",
+          "has errors")  # fmt: skip
+
+
+class NoRepository(ToolkitError):
+    """There is no repository at that place yet."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One entry of a repository. `tags` are `name=value` words."""
+
+    id: str
+    time: datetime
+    tags: Mapping[str, str]
+
+
+class Repository:
+    """One restic repository. `secrets` are further environment variables (object store, REST server)."""
+
+    def __init__(self, place: str, password_file: Path, cache: Path, secrets: Mapping[str, str] | None = None) -> None:
+        self.place = place
+        self._environment = {
+            **{name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "SSL_CERT_FILE") if name in os.environ},
+            **(secrets or {}),
+            "RESTIC_REPOSITORY": place,
+            "RESTIC_PASSWORD_FILE": str(password_file),
+            "RESTIC_CACHE_DIR": str(cache),
+            "RESTIC_PROGRESS_FPS": "0.2",
+        }
+
+    def exists(self) -> bool:
+        """Whether there is a repository that the password opens; raises Unreachable for one that it does not open."""
+        try:
+            self.run("cat", "config")
+        except NoRepository:
+            return False
+        return True
+
+    def init(self) -> None:
+        """Make the repository."""
+        self.run("init")
+
+    def unlock(self) -> None:
+        """Remove locks whose process is gone (of this machine) or that are older than 30 minutes."""
+        self.run("unlock")
+
+    def run(self, *words: str, text: str | None = None) -> str:
+        """The output of one command; raises what its failure means."""
+        command = self._command(words)
+        answer = subprocess.run(
+            command, env=self._environment, input=text, stdin=None if text is not None else subprocess.DEVNULL,
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if answer.returncode != 0:
+            raise self.explain(answer.returncode, answer.stderr or answer.stdout, words[0])
+        return answer.stdout
+
+    def lines(self, *words: str) -> list[dict[str, Any]]:
+        """The JSON lines that a command printed."""
+        return [json.loads(line) for line in self.run(*words, "--json").splitlines() if line.startswith("{")]
+
+    def snapshots(self, **tags: str) -> list[Snapshot]:
+        """Entries with all of these tags, oldest first."""
+        wanted = ("--tag", ",".join(f"{name}={value}" for name, value in tags.items())) if tags else ()
+        found = json.loads(self.run("snapshots", "--json", "--no-lock", *wanted) or "[]")
+        return sorted((parse_snapshot(entry) for entry in found or ()), key=lambda one: one.time)
+
+    def store(self, name: str, tags: Mapping[str, str]) -> "Upload":
+        """A new entry that takes bytes as they come."""
+        return Upload(self, name, tags)
+
+    def store_text(self, name: str, text: str, tags: Mapping[str, str]) -> str:
+        """A new entry with this text; returns its id."""
+        with self.store(name, tags) as upload:
+            upload.write(text.encode())
+            return upload.finish()
+
+    def read(self, snapshot: str, name: str) -> Iterator[bytes]:
+        """The bytes of one file of an entry; raises what a failure means, at the latest after the last byte."""
+        with self._open("dump", "--no-lock", snapshot, f"/{name}") as process:
+            try:
+                assert process.stdout is not None and process.stderr is not None  # noqa: S101 - opened as pipes
+                words: list[bytes] = []
+                listener = threading.Thread(target=lambda: words.append(process.stderr.read()), daemon=True)  # type: ignore[union-attr]
+                listener.start()
+                while data := process.stdout.read(PIPE_BYTES):
+                    yield data
+                code = process.wait()
+                listener.join()
+                if code != 0:
+                    raise self.explain(code, b"".join(words).decode(errors="replace"), "dump")
+            finally:
+                process.kill()
+
+    def read_text(self, snapshot: str, name: str) -> str:
+        return b"".join(self.read(snapshot, name)).decode()
+
+    def open_upload(self, name: str, tags: Mapping[str, str]) -> "subprocess.Popen[bytes]":
+        marks = [word for key, value in tags.items() for word in ("--tag", f"{key}={value}")]
+        words = ("backup", "--stdin", "--stdin-filename", name, "--host", HOST, "--json", "--force", *marks)
+        return self._open(*words, stdin=subprocess.PIPE)
+
+    def _open(self, *words: str, stdin: int = subprocess.DEVNULL) -> "subprocess.Popen[bytes]":
+        return subprocess.Popen(
+            self._command(words), env=self._environment, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+
+    @staticmethod
+    def _command(words: Sequence[str]) -> list[str]:
+        return ["restic", "--retry-lock", LOCK_PATIENCE, *words]
+
+    def explain(self, code: int, words: str, doing: str) -> ToolkitError:
+        """What a failure of restic means for the user."""
+        said = "; ".join(_sentences(words)) or f"code {code}"
+        if code == NO_REPOSITORY:
+            return NoRepository(f"there is no backup repository at {self.place} yet; `scripts/backup.py create` makes it")
+        if code == WRONG_PASSWORD:
+            return Unreachable(
+                f"the repository at {self.place} has another password than the one that this stack has; store the right one with "
+                "`scripts/backup.py secret password` (its value on stdin)"
+            )
+        if code == LOCKED:
+            return Busy(f"the repository at {self.place} is locked by another process: {said}; try again when it has ended")
+        if "no space left" in said.lower():
+            return Unreachable(f"the repository at {self.place} is full; free some room, or prune: scripts/backup.py prune")
+        if doing in ("check", "dump") and any(mark in said for mark in DAMAGE):
+            return CheckFailed(f"the repository at {self.place} is damaged: {said}")
+        return Unreachable(f"restic {doing} failed on the repository at {self.place}: {said}")
+
+
+class Upload:
+    """A new entry of a repository while its bytes come. Left without `finish`, nothing is stored."""
+
+    def __init__(self, repository: Repository, name: str, tags: Mapping[str, str]) -> None:
+        self._repository = repository
+        self._process = repository.open_upload(name, tags)
+        self._lines: dict[str, bytes] = {}
+        pipes = {"out": self._process.stdout, "err": self._process.stderr}
+        self._readers = [
+            threading.Thread(target=lambda n=n, p=p: self._lines.update({n: p.read() if p else b""}), daemon=True)
+            for n, p in pipes.items()
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    def write(self, data: bytes) -> None:
+        """Hand bytes over; raises what restic's failure means when it does not take them."""
+        try:
+            assert self._process.stdin is not None  # noqa: S101 - opened as a pipe
+            self._process.stdin.write(data)
+        except OSError:
+            raise self._failure() from None
+
+    def finish(self) -> str:
+        """End the entry; returns its id once everything is stored."""
+        try:
+            assert self._process.stdin is not None  # noqa: S101 - opened as a pipe
+            self._process.stdin.close()
+        except OSError:
+            raise self._failure() from None
+        if self._process.wait() != 0:
+            raise self._failure()
+        for reader in self._readers:
+            reader.join()
+        for line in reversed(self._lines["out"].splitlines()):
+            told = json.loads(line) if line.startswith(b"{") else {}
+            if told.get("message_type") == "summary":
+                return str(told["snapshot_id"])
+        raise ToolkitError("restic stored an entry and did not say under which id")
+
+    def _failure(self) -> ToolkitError:
+        code = self._process.wait()
+        for reader in self._readers:
+            reader.join()
+        words = (self._lines.get("err", b"") + b"\n" + self._lines.get("out", b"")).decode(errors="replace")
+        return self._repository.explain(code, words, "backup")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        # Killed before its input ends: restic must not take what came so far for the whole.
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+        for reader in self._readers:
+            reader.join()
+
+
+def _sentences(words: str) -> list[str]:
+    """What restic complained of, without its progress lines; JSON messages are taken apart."""
+    found = []
+    for line in words.splitlines():
+        text = line.strip()
+        if text.startswith("{"):
+            try:
+                told = json.loads(text)
+            except ValueError:
+                told = {}
+            if told.get("message_type") not in ("error", "exit_error"):
+                continue
+            text = str(told.get("message") or told.get("error", {}).get("message", ""))
+        if text and text not in found and not text.startswith(("repository ", "created new cache", "using temporary")):
+            found.append(text)
+    return found[-6:]
+
+
+def parse_snapshot(entry: Mapping[str, Any]) -> Snapshot:
+    """One entry of `restic snapshots --json`; nanoseconds are cut to what Python's clock holds."""
+    head, _, rest = str(entry["time"]).partition(".")
+    digits = "".join(c for c in rest[:9] if c.isdigit())
+    zone = rest[len(digits) :] if rest else ""
+    moment = datetime.fromisoformat(f"{head}.{digits[:6].ljust(6, '0')}{zone}" if rest else head)
+    tags = dict(tag.split("=", 1) for tag in entry.get("tags") or () if "=" in tag)
+    return Snapshot(str(entry["id"]), moment, tags)

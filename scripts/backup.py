@@ -1,0 +1,161 @@
+#!/usr/bin/env python3
+"""Backups of a running stack: made, listed, shown.
+
+usage: scripts/backup.py create --stack NAME [--json]        snapshot of every shard into the repository
+       scripts/backup.py list --stack NAME [--json]          what there is, failed ones too
+       scripts/backup.py show [ID|latest] --stack NAME       everything about one backup
+       scripts/backup.py secret NAME --stack NAME < FILE     store the repository's password or an object store's key
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Annotated, Any
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.table import Table
+
+from operations.backup.launch import Place, run_job
+from operations.backup.settings import BackupSettings
+from operations.inventory import load_access
+from operations.parse import format_slots
+from scripts._command import JsonOption, StackOption, make_console, print_json, run
+from topologies.render import DATA_RULES
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
+BackupArgument = Annotated[str, typer.Argument(metavar="ID", help="A backup, the beginning of its name, or latest.")]
+Report = Callable[[dict[str, Any]], None]
+
+
+def place_of(stack: str) -> Place:
+    """Where the backups of a stack that is up lie, and how to reach its nodes."""
+    access = load_access(stack)
+    settings = BackupSettings.model_validate(access.inventory.spec.get("backup", {}))
+    return Place(stack, settings, access, users=DATA_RULES)
+
+
+@app.command("create")
+def create_command(stack: StackOption, as_json: JsonOption = False) -> None:
+    """Take a snapshot of every shard and store it with its manifest."""
+    with progress_on(make_console(stderr=True)) as report:
+        made = run_job(place_of(stack), "create", report)
+    if as_json:
+        print_json(made)
+        return
+    size = sum(shard["bytes"] for shard in made["shards"])
+    keys = sum(shard["keys"] for shard in made["shards"])
+    cut = (
+        f"one cut, writes paused for {made['pause_seconds'] * 1000:.0f} ms"
+        if made["consistent"]
+        else f"skew {made['skew_seconds']:.2f} s"
+    )
+    make_console().print(
+        f"backup {made['id']}: {counted(len(made['shards']), 'shard')}, about {keys:,} keys, {megabytes(size)} in "
+        f"{made['ended'] - made['began']:.1f} s, {cut}",
+        markup=False,
+    )
+
+
+@app.command("list")
+def list_command(stack: StackOption, as_json: JsonOption = False) -> None:
+    """Show all backups, the newest last."""
+    rows = run_job(place_of(stack), "list")
+    if as_json:
+        print_json(rows)
+        return
+    if not rows:
+        make_console().print("no backup yet", markup=False)
+        return
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name, justify in (("backup", "left"), ("state", "left"), ("shards", "right"), ("keys", "right"), ("size", "right"),
+                          ("skew", "right"), ("engine", "left"), ("verified", "left"), ("", "left")):  # fmt: skip
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    for row in rows:
+        table.add_row(*(str(cell) for cell in cells(row)))
+    make_console().print(table)
+
+
+def cells(row: dict[str, Any]) -> Iterator[str]:
+    """One backup for the table."""
+    yield row["id"]
+    yield row["state"]
+    yield str(row["shards"] or "")
+    yield f"{row['keys']:,}" if row["keys"] is not None else ""
+    yield megabytes(row["bytes"]) if row["bytes"] is not None else ""
+    yield "none" if row["consistent"] else f"{row['skew_seconds']:.2f} s" if row["skew_seconds"] is not None else ""
+    yield row["engine"] or ""
+    yield str(row["verified"] or "no")[:19]
+    yield "" if row["state"] == "complete" else str(row["reason"] or "")
+
+
+@app.command("show")
+def show_command(stack: StackOption, backup: BackupArgument = "latest", as_json: JsonOption = False) -> None:
+    """Show one backup with its shards."""
+    made = run_job(place_of(stack), "show", backup=backup)
+    if as_json:
+        print_json(made)
+        return
+    console = make_console()
+    console.print(
+        f"backup {made['id']} of stack {made['stack']}: {made['topology']}, {made['engine']} {made['version']}", markup=False
+    )
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("shard", "slots", "read from", "offset", "cut", "keys", "size", "sha256"):
+        table.add_column(name, justify="right" if name in ("offset", "keys", "size") else "left")
+    for shard in made["shards"]:
+        slots = format_slots(tuple((low, high) for low, high in shard["slots"])) or "all"
+        cut = datetime.fromtimestamp(shard["cut"]).astimezone().isoformat(timespec="milliseconds")
+        words = (slots, f"{shard['source']} ({shard['source_role']})", str(shard["offset"]), cut, f"{shard['keys']:,}")
+        table.add_row(str(shard["shard"]), *words, megabytes(shard["bytes"]), shard["sha256"][:16])
+    console.print(table)
+
+
+@app.command("secret")
+def secret_command(
+    stack: StackOption, name: Annotated[str, typer.Argument(help="password, AWS_SECRET_ACCESS_KEY, RESTIC_REST_PASSWORD, …")]
+) -> None:
+    """Store a secret that the repository needs; its value is read from standard input."""
+    run_job(place_of(stack), "secret", name=name, value=sys.stdin.read())
+    make_console().print(f"stored {name} for the backups of stack {stack}", markup=False)
+
+
+@contextmanager
+def progress_on(console: Console) -> Iterator[Report]:
+    """Where a job reports to: a bar per shard on a terminal, else a line now and then."""
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        tasks: dict[int, Any] = {}
+
+        def report(event: dict[str, Any]) -> None:
+            kind, shard = event.get("event"), int(event.get("shard", 0))
+            if kind == "progress":
+                if shard not in tasks:
+                    tasks[shard] = bars.add_task(f"shard {shard}", total=event.get("of"))
+                bars.update(tasks[shard], completed=event["bytes"])
+                if not console.is_terminal:
+                    console.print(f"shard {shard}: {megabytes(event['bytes'])}", markup=False)
+            elif kind == "shard":
+                console.print(
+                    f"shard {shard}: {megabytes(event['bytes'])} in {event['seconds']:.1f} s from {event['source']}", markup=False
+                )
+            elif kind == "swept":
+                console.print(f"removed {event['snapshots']} snapshots of runs that were cut off", markup=False)
+
+        yield report
+
+
+def megabytes(size: float) -> str:
+    """A size for people: 1500000 -> '1.5 MB'."""
+    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"
+
+
+def counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+if __name__ == "__main__":
+    run(app)

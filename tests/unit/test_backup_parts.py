@@ -1,0 +1,301 @@
+"""The parts of a backup that decide: sources, manifests, the catalogue, settings, restic's failures, the stream of a snapshot."""
+
+import dataclasses
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from operations.backup.catalogue import entries, find
+from operations.backup.manifest import Manifest, ShardRecord, gaps, make_id, skew_seconds
+from operations.backup.rdb import SnapshotStream, StreamBroken
+from operations.backup.restic import NoRepository, Repository, Snapshot, parse_snapshot
+from operations.backup.settings import BackupSettings
+from operations.backup.sources import Seen, choose, slot_map
+from operations.errors import Busy, CheckFailed, InvalidInput, ToolkitError, Unreachable
+from operations.inventory import Inventory, NodeEntry
+from operations.parse import Persistence, Replication, ServerInfo
+from topologies import outputs
+from topologies.addresses import addressing
+from topologies.plan import make_plan
+from topologies.spec import Spec
+
+REPOSITORY = Repository("/repository", Path("/nowhere/password"), Path("/nowhere/cache"))
+
+
+def inventory(topology: str, **fields: object) -> Inventory:
+    plan = make_plan(Spec.model_validate({"topology": topology, **fields}), "shop", addressing(7), "0123456789ab")
+    return Inventory.model_validate(outputs.inventory(plan, "sha256:feed", "8.0.2"))
+
+
+def node(role: str, slots: Any = (), primary: NodeEntry | None = None, offset: int = 100, **more: Any) -> Seen:
+    link = Replication(
+        role="primary" if role == "primary" else "replica",
+        offset=offset,
+        replication_id="a" * 40,
+        primary_address=primary.address if primary else None,
+        primary_port=primary.port if primary else None,
+        link_up=more.get("link_up", True),
+        sync_in_progress=False,
+    )
+    persistence = Persistence(more.get("loading", False), True, True, True, True, False, False, 0)
+    info = ServerInfo("redis", "8.0.2", "r", 9, 10, 1000, 0, "noeviction", persistence, link)
+    return Seen(info, slots, more.get("silent", 0), more.get("moving", False))
+
+
+def one_shard(**replica: Any) -> tuple[Inventory, dict[str, Seen | ToolkitError]]:
+    shop = inventory("replication", replicas=1)
+    head = shop.node("node-1")
+    return shop, {"node-1": node("primary"), "node-2": node("replica", primary=head, **replica)}
+
+
+def test_a_replica_in_sync_is_read_and_not_its_primary() -> None:
+    shop, seen = one_shard(offset=90)
+    source = choose(seen, shop, "replica", 10)[0]
+    assert (source.node.name, source.role, source.lag_bytes) == ("node-2", "replica", 10)
+
+
+@pytest.mark.parametrize("fault", [{"link_up": False}, {"silent": 11}, {"loading": True}])
+def test_the_primary_is_read_when_its_replica_is_not_fit(fault: dict[str, Any]) -> None:
+    shop, seen = one_shard(**fault)
+    source = choose(seen, shop, "replica", 10)[0]
+    assert (source.node.name, source.role, source.lag_bytes) == ("node-1", "primary", 0)
+
+
+def test_a_spec_can_ask_for_the_primary() -> None:
+    shop, seen = one_shard()
+    assert choose(seen, shop, "primary", 10)[0].node.name == "node-1"
+
+
+def test_a_replica_of_somebody_else_is_not_read() -> None:
+    shop, seen = one_shard()
+    stranger = shop.node("node-2")
+    seen["node-2"] = node("replica", primary=stranger)
+    assert choose(seen, shop, "replica", 10)[0].node.name == "node-1"
+
+
+def test_two_primaries_of_one_shard_are_no_source() -> None:
+    shop, seen = one_shard()
+    seen["node-2"] = node("primary")
+    with pytest.raises(CheckFailed, match="one primary, and there are 2"):
+        choose(seen, shop, "replica", 10)
+
+
+CLUSTER_SLOTS = (((0, 5460),), ((5461, 10922),), ((10923, 16383),))
+
+
+def cluster() -> tuple[Inventory, dict[str, Seen | ToolkitError]]:
+    shop = inventory("cluster", replicas=0)
+    return shop, {f"node-{shard}-1": node("primary", CLUSTER_SLOTS[shard - 1]) for shard in (1, 2, 3)}
+
+
+def test_a_shard_that_cannot_be_read_is_named_instead_of_left_out() -> None:
+    shop, seen = cluster()
+    seen["node-2-1"] = Unreachable("node-2-1 did not answer")
+    with pytest.raises(Unreachable, match="shard 2 cannot be read"):
+        choose(seen, shop, "replica", 10)
+
+
+def test_a_shard_without_slots_needs_no_snapshot() -> None:
+    shop, seen = cluster()
+    seen["node-3-1"] = node("primary", ())
+    assert [source.node.name for source in choose(seen, shop, "replica", 10)] == ["node-1-1", "node-2-1"]
+
+
+def test_no_backup_is_begun_while_slots_move() -> None:
+    _, seen = cluster()
+    assert slot_map(seen) == CLUSTER_SLOTS
+    seen["node-1-1"] = node("primary", CLUSTER_SLOTS[0], moving=True)
+    with pytest.raises(CheckFailed, match="node-1-1 are on the move"):
+        slot_map(seen)
+
+
+def record(shard: int, slots: Any = (), began: float = 100.0, cut: float = 100.5) -> ShardRecord:
+    return ShardRecord(
+        shard=shard, slots=slots, source=f"node-{shard}-1", source_role="replica", lag_bytes=0, replication_id="a", offset=1,
+        began=began, cut=cut, ended=cut + 1, keys=5, used_memory_bytes=10, bytes=7, sha256="0" * 64, snapshot=f"snap{shard}",
+    )  # fmt: skip
+
+
+def manifest(shards: tuple[ShardRecord, ...], **more: Any) -> Manifest:
+    values: dict[str, Any] = {
+        "id": "20260101T000000.000Z", "state": "complete", "stack": "shop", "topology": "cluster", "engine": "redis",
+        "version": "8.0.2", "began": 100.0, "ended": 103.0, "skew_seconds": 0.1, "consistent": False, "shards": shards,
+        "shard_count": 3,
+    }  # fmt: skip
+    return Manifest(**{**values, **more})
+
+
+def test_a_whole_set_has_no_gaps_and_a_missing_shard_is_named() -> None:
+    whole = tuple(record(number, CLUSTER_SLOTS[number - 1]) for number in (1, 2, 3))
+    assert gaps(manifest(whole)) == []
+    assert gaps(manifest((whole[0], whole[2]))) == ["shard 2 of 3 is missing from backup 20260101T000000.000Z"]
+
+
+def test_slots_in_no_shard_or_in_two_are_gaps() -> None:
+    lost = (record(1, ((0, 5000),)), record(2, CLUSTER_SLOTS[1]), record(3, CLUSTER_SLOTS[2]))
+    assert gaps(manifest(lost)) == ["slots 5001-5460 are in no shard of backup 20260101T000000.000Z"]
+    doubled = (record(1, ((0, 6000),)), record(2, CLUSTER_SLOTS[1]), record(3, CLUSTER_SLOTS[2]))
+    assert "540 slots are in two shards" in gaps(manifest(doubled))[0]
+
+
+def test_a_failed_set_is_never_whole() -> None:
+    whole = tuple(record(number, CLUSTER_SLOTS[number - 1]) for number in (1, 2, 3))
+    assert "failed: the disk is full" in gaps(manifest(whole, state="failed", reason="the disk is full"))[0]
+
+
+def test_the_skew_is_an_upper_bound_of_the_time_between_the_cuts() -> None:
+    assert skew_seconds((record(1, began=10.0, cut=10.2), record(2, began=10.1, cut=11.0))) == pytest.approx(1.0)
+    assert skew_seconds(()) == 0.0
+
+
+def test_names_of_backups_sort_by_time() -> None:
+    assert make_id(0) == "19700101T000000.000Z"
+    assert make_id(1.5) < make_id(1.6) < make_id(86400)
+
+
+def snapshot(number: int, identity: str, kind: str, **tags: str) -> Snapshot:
+    return Snapshot(f"id{number}", datetime.fromtimestamp(number, UTC), {"stack": "shop", "set": identity, "kind": kind, **tags})
+
+
+CATALOGUE = [
+    snapshot(1, "20260101", "shard", shard="1"),
+    snapshot(2, "20260101", "manifest", state="complete"),
+    snapshot(3, "20260102", "shard", shard="1"),
+    snapshot(4, "20260103", "shard", shard="1"),
+    snapshot(5, "20260103", "manifest", state="failed"),
+    snapshot(6, "20260101", "verification", state="passed"),
+    snapshot(7, "20260101", "verification", state="failed"),
+    dataclasses.replace(snapshot(8, "20260104", "manifest", state="complete"), tags={"stack": "other", "set": "20260104"}),
+]
+
+
+def test_the_catalogue_tells_complete_failed_and_unfinished_sets_apart() -> None:
+    found = entries(CATALOGUE, "shop")
+    assert [(entry.id, entry.state) for entry in found] == [
+        ("20260101", "complete"), ("20260102", "unfinished"), ("20260103", "failed"),
+    ]  # fmt: skip
+    assert found[0].verified == datetime.fromtimestamp(6, UTC)
+    assert found[1].verified is None
+
+
+def test_latest_is_the_newest_that_can_be_restored() -> None:
+    found = entries(CATALOGUE, "shop")
+    assert find(found, "latest").id == "20260101"
+    with pytest.raises(CheckFailed, match="20260103 is failed"):
+        find(found, "20260103")
+    with pytest.raises(CheckFailed, match="20260102 is unfinished"):
+        find(found, "20260102")
+    with pytest.raises(InvalidInput, match="stands for 3 backups"):
+        find(found, "2026")
+    with pytest.raises(InvalidInput, match="no complete backup"):
+        find([], "latest")
+
+
+def test_times_of_restic_are_read_with_nanoseconds_and_zones() -> None:
+    told = {"id": "a", "time": "2026-11-26T23:34:26.123456789+01:00", "tags": ["stack=shop", "plain"]}
+    assert parse_snapshot(told).time == datetime.fromisoformat("2026-11-26T23:34:26.123456+01:00")
+    assert parse_snapshot({"id": "a", "time": "2026-11-26T23:34:26.1Z"}).time.microsecond == 100_000
+    assert parse_snapshot({"id": "a", "time": "2026-11-26T23:34:26Z"}).time.tzinfo is not None
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "doing", "kind"),
+    [
+        (10, "Fatal: repository does not exist", "cat", NoRepository),
+        (11, "unable to create lock", "prune", Busy),
+        (12, "wrong password or no key found", "cat", Unreachable),
+        (1, "Fatal: write: no space left on device", "backup", Unreachable),
+        (1, "Load(<data/0123>) returned error: ciphertext verification failed", "dump", CheckFailed),
+        (1, '{"message_type":"error","error":{"message":"pack 0123 contains errors"}}', "check", CheckFailed),
+        (1, "dial tcp: connection refused", "snapshots", Unreachable),
+    ],
+)
+def test_a_failure_of_restic_becomes_a_sentence_and_a_code(code: int, words: str, doing: str, kind: type[ToolkitError]) -> None:
+    error = REPOSITORY.explain(code, words, doing)
+    assert type(error) is kind
+    assert "/repository" in str(error)
+
+
+def test_a_damaged_object_is_named() -> None:
+    assert "0123" in str(
+        REPOSITORY.explain(1, '{"message_type":"error","error":{"message":"pack 0123 contains errors"}}', "check")
+    )
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("schedule", "0 25 * * *", "no cron expression"),
+        ("schedule", "daily", "no cron expression"),
+        ("time_zone", "Berlin", "no time zone"),
+        ("repository", "backups", "absolute path"),
+        ("repository", "rest:https://joe:secret@host/", "holds a password"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(field: str, value: str, said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        BackupSettings.model_validate({field: value})
+
+
+def test_settings_survive_the_way_through_the_inventory() -> None:
+    settings = BackupSettings.model_validate({"schedule": "0 3 * * *", "repository": "rest:http://host:8000/"})
+    assert BackupSettings.model_validate(settings.model_dump(mode="json")) == settings
+    assert inventory("cluster").spec["backup"] == BackupSettings().model_dump(mode="json")
+
+
+@contextmanager
+def server(answers: list[bytes], body: bytes) -> Iterator[tuple[str, int]]:
+    """A server that answers each request with the next of `answers`, then sends `body` and closes."""
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        connection, _ = listening.accept()
+        with connection:
+            for answer in answers:
+                connection.recv(4096)
+                connection.sendall(answer)
+            for at in range(0, len(body), 7):  # in small pieces, so that every boundary is cut somewhere
+                connection.sendall(body[at : at + 7])
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield listening.getsockname()
+    finally:
+        listening.close()
+        thread.join(5)
+
+
+OK = [b"+OK\r\n", b"+OK\r\n", b"+OK\r\n", b"+FULLRESYNC " + b"f" * 40 + b" 1234\r\n"]
+NODE = inventory("standalone").node("node-1")
+MARK = b"0123456789" * 4
+
+
+def received(answers: list[bytes], body: bytes) -> tuple[bytes, int]:
+    with server(answers, body) as address, SnapshotStream(NODE, "backup", "secret", address) as stream:
+        begun = stream.begin()
+        return b"".join(stream.chunks(lambda: None)), begun.offset
+
+
+@pytest.mark.parametrize("content", [b"", b"REDIS0012", bytes(range(256)) * 9])
+def test_a_snapshot_comes_whole_with_and_without_a_known_length(content: bytes) -> None:
+    assert received(OK, b"\n\n$EOF:" + MARK + b"\r\n" + content + MARK) == (content, 1234)
+    assert received(OK, b"\n$%d\r\n" % len(content) + content + b"*1\r\n") == (content, 1234)
+
+
+@pytest.mark.parametrize("body", [b"$EOF:" + MARK + b"\r\nREDIS", b"$100\r\nREDIS", b"$EOF:short\r\nx", b"-LOADING\r\n", b""])
+def test_a_snapshot_that_ends_early_is_broken(body: bytes) -> None:
+    with pytest.raises(StreamBroken):
+        received(OK, body)
+
+
+def test_a_refusal_is_told_with_the_servers_words() -> None:
+    with pytest.raises(StreamBroken, match="refused PSYNC: NOMASTERLINK"):
+        received([*OK[:3], b"-NOMASTERLINK Can't SYNC while not connected with my master\r\n"], b"")
