@@ -1,13 +1,25 @@
 """Stack outputs: the inventory (no secret) and, with passwords, what an application needs to connect."""
 
+import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
+from operations.bounds import FaultKind
 from operations.inventory import SCHEMA_VERSION
+from topologies.objectives import policy_of
 from topologies.plan import NodePlan, Plan
 from topologies.render import declared, sentinel_settings
+from topologies.spec import Spec
 
 APPLICATION_USER = "app"
+CONNECT_SECONDS = 1
+"""In one data centre a connection takes milliseconds; only an address behind which nothing runs needs a limit."""
+COMMAND_SECONDS = 2
+"""Longer than a command of an application takes, also beside a snapshot; shorter than the detection of a failed primary."""
+ATTACH_SECONDS = 2
+"""After a failover, until the other replicas follow: with `min_replicas_to_write` the new primary refuses writes till then."""
+RESTART_SECONDS = 15
+"""Where nothing takes over: the restart of a node with a few hundred megabytes of append-only file, or a switchover."""
 
 
 def reach(node: NodePlan) -> tuple[str, int]:
@@ -64,6 +76,22 @@ def inventory(plan: Plan, image_id: str, version: str) -> dict[str, Any]:
     }
 
 
+def timing(spec: Spec) -> dict[str, int]:
+    """How long a client should wait for a connection and for an answer, and how long it should go on trying; in seconds.
+
+    `patience_seconds` outlasts every failover that this spec bounds, and what a client notices of it later than the servers do.
+    docs/guide/connecting.md explains the numbers.
+    """
+    policy = policy_of(spec)
+    windows = [bound.with_slack for kind in get_args(FaultKind) if (bound := policy.failover(kind))]
+    window = max(windows, default=RESTART_SECONDS)
+    return {
+        "connect_seconds": CONNECT_SECONDS,
+        "command_seconds": COMMAND_SECONDS,
+        "patience_seconds": math.ceil(window + ATTACH_SECONDS + COMMAND_SECONDS + CONNECT_SECONDS),
+    }
+
+
 def connection(plan: Plan, passwords: Mapping[str, str]) -> dict[str, Any]:
     """Ready URLs and settings for applications, inside the stack's network and on the host; holds a password."""
     password = passwords[APPLICATION_USER]
@@ -91,8 +119,10 @@ def connection(plan: Plan, passwords: Mapping[str, str]) -> dict[str, Any]:
 
     remap = {f"{node.client_address}:{node.port}": "{}:{}".format(*reach(node)) for node in plan.nodes}
     return {
+        "topology": plan.spec.topology,
         "username": APPLICATION_USER,
         "password": password,
+        "timing": timing(plan.spec),
         "network": plan.network,
         "inside": side(inside),
         "host": {**side(reach), "address_remap": remap},

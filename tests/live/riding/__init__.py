@@ -1,0 +1,1 @@
+"""Clients that keep writing while something breaks: the published examples, with a loop around them."""

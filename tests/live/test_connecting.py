@@ -1,0 +1,152 @@
+"""The examples of docs/guide/connecting.md work inside the network and on the host, and ride out what the guide says they do."""
+
+import copy
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import pytest
+
+from operations.inventory import Access
+from tests.conftest import FIGURE
+from tests.live.faults import roles
+from tests.live.harness import ROOT, Stack, throw_away_stack
+from tests.live.lifecycle import FAST, RECOVERY_SECONDS, UP_SECONDS, Record
+from tests.live.riding.place import Place, in_the_network, no_node, on_the_host, say_hello
+from tests.live.riding.rider import Rider
+
+LIBRARIES = ("python", "node-redis", "ioredis")
+PLACES = ("inside", "host")
+STEADY_WRITES = 30
+WRITES_AFTER = 100
+START_SECONDS = 30
+SLOW_MACHINE = 4
+"""A busy machine stretches everything; what is tested is that calls succeed, not when."""
+
+needs_node = pytest.mark.skipif(bool(no_node()), reason=no_node())
+libraries = pytest.mark.parametrize(
+    "library", [pytest.param(name, marks=() if name == "python" else needs_node) for name in LIBRARIES]
+)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stack that is up, and the places where clients run."""
+
+    stack: Stack
+    access: Access
+    connection: dict[str, Any]
+    places: dict[str, Place]
+
+    def riders(self) -> list[tuple[Place, str]]:
+        """Every library that can run here, in every place."""
+        can = [name for name in LIBRARIES if name == "python" or not no_node()]
+        return [(place, name) for place in self.places.values() for name in can]
+
+
+class Examples:
+    """Subclassed by each topology."""
+
+    topology: ClassVar[str]
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def stage(cls, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+        folder = tmp_path_factory.mktemp("connecting")
+        spec = ROOT / "configs" / f"{cls.topology}.yaml"
+        with throw_away_stack(f"connect-{cls.topology}", spec, folder, request.config, **FAST.get(cls.topology, {})) as stack:
+            stack.up().ok()
+            connection = stack.outputs()["connection"]
+            access = stack.access()
+            stack.wait_healthy(access, UP_SECONDS)
+            (folder / "host").mkdir()
+            with ExitStack() as exits:
+                host = exits.enter_context(on_the_host(folder / "host", connection))
+                inside = exits.enter_context(in_the_network(stack, connection, not no_node()))
+                yield Stage(stack, access, connection, {"inside": inside, "host": host})
+
+    @libraries
+    @pytest.mark.parametrize("place", PLACES)
+    def test_the_example_writes_and_reads(self, stage: Stage, library: str, place: str) -> None:
+        assert say_hello(stage.places[place], library, self.topology) == "hello"
+
+    def ride(self, stage: Stage, record_property: Record, what: str, break_it: Any, heal: Any) -> None:
+        """All libraries in all places write on while `break_it` happens; none may see an error, all must go on before `heal`."""
+        patience = stage.connection["timing"]["patience_seconds"]
+        with ExitStack() as exits:
+            riders = [exits.enter_context(Rider(place, library, self.topology)) for place, library in stage.riders()]
+            for rider in riders:
+                rider.wait_for(STEADY_WRITES, START_SECONDS)
+            try:
+                break_it()
+                for rider in riders:
+                    rider.wait_for(WRITES_AFTER, patience * SLOW_MACHINE)
+            finally:
+                heal()
+            ends = {rider.name: rider.finish() for rider in riders}
+        stage.stack.wait_healthy(stage.access, RECOVERY_SECONDS)
+        assert not [end for end in ends.values() if "error" in end], ends
+        for name, end in ends.items():
+            lost = end["writes"] - end["read"]
+            record_property(
+                FIGURE, f"{stage.stack.name}: {what}, {name}: slowest call {end['longest']:.2f} s, {lost} of {end['writes']} lost"
+            )
+        assert all(end["read"] == end["writes"] for end in ends.values()) or what != "switchover", ends
+
+    def primary(self, stage: Stage) -> str:
+        return next(name for name, role in sorted(roles(stage.access).items()) if role == "primary")
+
+    def crash(self, stage: Stage, record_property: Record) -> None:
+        victim = stage.stack.container(self.primary(stage))
+        self.ride(stage, record_property, "primary killed", victim.kill, victim.start)
+
+    @pytest.mark.full
+    def test_they_ride_out_a_hang(self, stage: Stage, record_property: Record) -> None:
+        victim = stage.stack.container(self.primary(stage))
+        self.ride(stage, record_property, "primary hangs", victim.pause, victim.unpause)
+
+    @pytest.mark.full
+    def test_they_ride_out_a_switchover(self, stage: Stage, record_property: Record) -> None:
+        self.ride(stage, record_property, "switchover", lambda: stage.stack.script("switchover").ok(), lambda: None)
+
+
+class FailsOver(Examples):
+    def test_they_ride_out_a_crash_of_the_primary(self, stage: Stage, record_property: Record) -> None:
+        self.crash(stage, record_property)
+
+    def test_without_patience_a_crash_is_seen(self, stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> None:
+        """The riders can fail: it is the patience of the examples that rides a failover out."""
+        hasty = copy.deepcopy(stage.connection)
+        hasty["timing"]["patience_seconds"] = 0
+        victim = stage.stack.container(self.primary(stage))
+        with on_the_host(tmp_path_factory.mktemp("hasty"), hasty) as place, ExitStack() as exits:
+            libraries = [name for at, name in stage.riders() if at.name == "host"]
+            riders = [exits.enter_context(Rider(place, library, self.topology)) for library in libraries]
+            for rider in riders:
+                rider.wait_for(STEADY_WRITES, START_SECONDS)
+            victim.kill()
+            try:
+                for rider in riders:
+                    with pytest.raises(AssertionError, match=rider.name.split()[0]):
+                        rider.wait_for(10**9, RECOVERY_SECONDS)
+                    assert "error" in rider.told
+            finally:
+                victim.start()
+        stage.stack.wait_healthy(stage.access, RECOVERY_SECONDS)
+
+
+class TestSentinel(FailsOver):
+    topology = "sentinel"
+
+
+class TestCluster(FailsOver):
+    topology = "cluster"
+
+
+class TestReplication(Examples):
+    topology = "replication"
+
+
+class TestStandalone(Examples):
+    topology = "standalone"
