@@ -21,10 +21,10 @@ export const addressMap = Object.fromEntries(
 // What a server answers in the course of a failover; it has not done what it was asked.
 const NOT_NOW = new Set(["CLUSTERDOWN", "LOADING", "MASTERDOWN", "NOREPLICAS", "READONLY", "TRYAGAIN"]);
 
-// Do `call` until it succeeds, for as long as a failover may take; then throw its last error.
+// Do `call` until it succeeds, by default for as long as a failover may take; then throw its last error.
 // It may be done twice: the answer that was lost may have been a yes.
-export async function patiently(call) {
-  const deadline = performance.now() + timing.patience_seconds * 1000;
+export async function patiently(call, seconds = timing.patience_seconds) {
+  const deadline = performance.now() + seconds * 1000;
   for (;;) {
     try {
       return await call();

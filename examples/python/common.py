@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import redis
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisClusterException
+from redis.exceptions import AuthorizationError, RedisClusterException
 from redis.retry import Retry
 
 T = TypeVar("T")
@@ -40,12 +40,12 @@ def reachable(host: str, port: int) -> tuple[str, int]:
     return outer, int(published)
 
 
-def patiently(call: Callable[[], T]) -> T:
-    """Do `call` until it succeeds, for as long as a failover may take; then raise its last error.
+def patiently(call: Callable[[], T], seconds: float = timing["patience_seconds"]) -> T:
+    """Do `call` until it succeeds, by default for as long as a failover may take; then raise its last error.
 
     It may be done twice: the answer that was lost may have been a yes.
     """
-    deadline = time.monotonic() + timing["patience_seconds"]
+    deadline = time.monotonic() + seconds
     while True:
         try:
             return call()
@@ -57,7 +57,7 @@ def patiently(call: Callable[[], T]) -> T:
 
 def is_passing(error: Exception) -> bool:
     """Whether the same call may succeed a moment later."""
-    if isinstance(error, redis.AuthenticationError | redis.AuthorizationError):
+    if isinstance(error, redis.AuthenticationError | AuthorizationError):
         return False
     if isinstance(error, redis.ResponseError):
         code = getattr(error, "status_code", None) or str(error).partition(" ")[0]
