@@ -1,4 +1,4 @@
-"""docs/guide/connecting.md quotes the examples word for word, all of them, and nothing else: what it shows is what the tests run."""
+"""docs/guide/connecting.md quotes the examples word for word, all of them, and nothing else: what it shows is what is run."""
 
 import re
 
