@@ -19,6 +19,7 @@ LATENCY_HEIGHT = 54
 LANE_GAP = 18
 LANE_HEIGHT = LANE_HEAD + RATE_HEIGHT + ROLE_HEIGHT + LATENCY_HEIGHT + LANE_GAP
 HEAD = 52
+USE_HEIGHT = 22 + RATE_HEIGHT + 18
 LATENCY_FLOOR = 0.1
 LATENCY_TOP = 10_000.0
 BIG = 1000
@@ -88,6 +89,34 @@ def timeline(repetition: RepetitionEntry, hover: bool = True) -> str:
         parts.append(_lane(lane, window, marks, x, top, hover))
     parts.append(_fault_flags(marks, x, height - 26))
     return svg(height, f"Time line of repetition {repetition.number}", parts)
+
+
+def use_lines(repetition: RepetitionEntry) -> str:
+    """One lane per workload on one scale of time: what its instances did and how it ended, and where a promise was broken."""
+    drawn = [(use, use.drawing) for use in repetition.uses if use.drawing.get("ok")]
+    if not drawn:
+        return ""
+    low = min(lane["start"] for _, lane in drawn)
+    high = max(lane["start"] + lane["width"] * len(lane["ok"]) for _, lane in drawn)
+    x = Scale(low, high, LEFT, PLOT)
+    marks: Sequence[Mapping[str, Any]] = repetition.drawing.get("marks", ())
+    height = HEAD + USE_HEIGHT * len(drawn) + 22
+    parts = [_fault_bands(marks, x, high, HEAD - 4, height - 26)]
+    for tick in ticks(low, high, 12):
+        parts.append(line(x(tick), HEAD, x(tick), height - 24, "grid"))
+        parts.append(text(x(tick), height - 8, f"{tick:+g} s" if tick else "fault", "axis", "middle"))
+    for number, (use, lane) in enumerate(drawn):
+        top = HEAD + number * USE_HEIGHT
+        parts.append(text(LEFT, top + 14, use.name, "value"))
+        parts.append(_rate({**lane, "lost": [0] * len(lane["ok"]), "p50": [None] * len(lane["ok"])}, x, top + 22, False))
+        parts += [_broken(moment, x, top + 22 + RATE_HEIGHT) for moment in lane.get("bad", ())]
+    parts.append(_fault_flags(marks, x, height - 26))
+    return svg(height, f"Workloads in repetition {repetition.number}", parts)
+
+
+def _broken(moment: float, x: Scale, bottom: float) -> str:
+    place = x(moment)
+    return f'<path class="role-down" d="M{place:g} {bottom + 1:g}l5 9h-10z"><title>{moment:+.3f} s: broken</title></path>'
 
 
 def _fault_bands(marks: Sequence[Mapping[str, Any]], x: Scale, end: float, top: float, bottom: float) -> str:

@@ -20,9 +20,11 @@ from drills.checkers.stale import StaleReads
 from drills.checkers.stalls import Stalls
 from drills.checkers.views import ViewsAgree
 from drills.checkers.window import MAIN, ShardWindow, Windows
-from drills.objectives import Measured, Objectives, Outcome, Policy, evaluate
+from drills.objectives import Measured, Objectives, Outcome, Policy, default_objectives, evaluate
 from drills.records import Client, Damage, Fault, Lane, Operation, Phase, Record, Role, Shed, Start
 from drills.statistics import Cell, Series
+from drills.uses.base import Finding
+from drills.uses.fold import Uses
 
 BUDGETED = frozenset({"lost", "split-brain"})
 """Checks whose false answer is not a failure by itself: an objective says how much is allowed."""
@@ -42,6 +44,11 @@ class Setup:
     policy: Policy
     roles_kept: bool = False
     """Whether a `pulumi up` after the last repetition must have kept all roles."""
+    uses: tuple[str, ...] = ()
+    """Workloads that were played, on so many `sides` of the network."""
+    sides: int = 1
+    waits: bool = False
+    """Whether the applications waited for every replica after each write."""
 
 
 class Drawing:
@@ -149,6 +156,7 @@ class Repetition:
     drawing: dict[str, Any]
     zero: int
     stalled_share: float | None = None
+    uses: tuple[Finding, ...] = ()
 
 
 class Examination:
@@ -169,10 +177,11 @@ class Examination:
         self._roles = RolesKept()
         self._stalls = Stalls()
         self._drawing = Drawing(self._ledger)
+        self._uses = Uses(setup.uses, setup.sides)
 
         folds: tuple[Fold, ...] = (
             self._quality, self._ledger, self._lost, self._windows, self._stale, self._split_brain, self._one_primary,
-            self._views, self._redundancy, self._roles, self._stalls, self._drawing,
+            self._views, self._redundancy, self._roles, self._stalls, self._drawing, self._uses,
         )  # fmt: skip
         self._folds = folds
         self._see_all = tuple(fold.see for fold in folds)
@@ -209,12 +218,21 @@ class Examination:
         measured = self._measure(windows)
         outcomes = evaluate(setup.objectives, setup.policy, measured)
         hard = [check.verdict for check in checks if check.name not in BUDGETED]
-        verdict = worst([*hard, *(outcome.verdict for outcome in outcomes)])
         drawing = self._drawing
+        uses = self._judge_uses(drawing.zero)
+        verdict = worst([*hard, *(outcome.verdict for outcome in outcomes), *(use.verdict for use in uses)])
         return Repetition(
             self.number, verdict, tuple(checks), outcomes, windows, measured, drawing.data(), drawing.zero,
-            self._stalls.share(drawing.zero, self._windows.load_ended),
+            self._stalls.share(drawing.zero, self._windows.load_ended), uses,
         )  # fmt: skip
+
+    def _judge_uses(self, zero: int) -> tuple[Finding, ...]:
+        """An application that waits for every replica is promised what such an application can be promised."""
+        setup = self._setup
+        promised = setup.objectives
+        if setup.waits and setup.policy.writes == "plain":
+            promised = default_objectives(replace(setup.policy, writes="wait-all"))
+        return self._uses.findings(promised.lost.get(setup.kind, 0.0), setup.waits, zero)
 
     def _measure(self, windows: tuple[ShardWindow, ...]) -> Measured:
         main = [window for window in windows if window.side == MAIN and window.acknowledged]

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from drills.checkers.base import Verdict, worst
 from drills.checkers.window import MAIN, ShardWindow
 from drills.examine import BUDGETED, Repetition
+from drills.objectives import Outcome
 from drills.statistics import summarise
 from operations.errors import ExitCode, InvalidInput
 
@@ -72,6 +73,19 @@ class WindowEntry(_Frozen):
     client_recovery: float | None
 
 
+class UseEntry(_Frozen):
+    """What a drill did to one use of Redis; `sentence` is the result in the user's terms, `drawing` its time line."""
+
+    name: str
+    title: str
+    verdict: Verdict
+    sentence: str
+    outcomes: tuple[OutcomeEntry, ...]
+    figures: dict[str, Any] = {}
+    details: tuple[str, ...] = ()
+    drawing: dict[str, Any] = {}
+
+
 class RepetitionEntry(_Frozen):
     number: int
     verdict: Verdict
@@ -81,6 +95,7 @@ class RepetitionEntry(_Frozen):
     drawing: dict[str, Any]
     stalled_share: float | None = None
     """From the fault to the end of the load: the share of the time in which processes of the drill could not run, 0 to 1."""
+    uses: tuple[UseEntry, ...] = ()
 
     def check(self, name: str) -> CheckEntry | None:
         return next((check for check in self.checks if check.name == name), None)
@@ -165,15 +180,31 @@ def entry_of(repetition: Repetition) -> RepetitionEntry:
             CheckEntry(name=c.name, verdict=c.verdict, summary=c.summary, figures=dict(c.figures), details=c.details)
             for c in repetition.checks
         ),
-        outcomes=tuple(
-            OutcomeEntry(name=o.name, limit=o.limit, limit_seconds=o.limit_seconds, measured=o.measured, verdict=o.verdict,
-                         text=o.text, stalled=o.stalled)
-            for o in repetition.outcomes
-        ),
+        outcomes=_outcomes(repetition.outcomes),
         windows=tuple(_window(window, repetition.zero) for window in repetition.windows),
         drawing=repetition.drawing,
         stalled_share=repetition.stalled_share,
+        uses=tuple(
+            UseEntry(name=u.use, title=u.title, verdict=u.verdict, sentence=u.sentence, outcomes=_outcomes(u.outcomes),
+                     figures=dict(u.figures), details=u.details, drawing=dict(u.drawing))
+            for u in repetition.uses
+        ),
     )  # fmt: skip
+
+
+def _outcomes(outcomes: Sequence[Outcome]) -> tuple[OutcomeEntry, ...]:
+    return tuple(
+        OutcomeEntry(
+            name=o.name,
+            limit=o.limit,
+            limit_seconds=o.limit_seconds,
+            measured=o.measured,
+            verdict=o.verdict,
+            text=o.text,
+            stalled=o.stalled,
+        )
+        for o in outcomes
+    )
 
 
 def _window(window: ShardWindow, zero: int) -> WindowEntry:
@@ -255,6 +286,7 @@ def summary_of(result: Result, repetitions: Sequence[RepetitionEntry], problems:
         return problems[0] if problems else "The drill ended before it could measure anything."
     failed = _failures(repetitions)
     unknown = [outcome.text for rep in repetitions for outcome in rep.outcomes if outcome.verdict is Verdict.UNKNOWN]
+    unknown += [f"{use.name}: {use.sentence}" for rep in repetitions for use in rep.uses if use.verdict is Verdict.UNKNOWN]
     unknown += [check.summary for rep in repetitions for check in rep.checks if check.verdict is Verdict.UNKNOWN]
     if result == "missed":
         return " ".join(f"{_sentence(reason)}." for reason in failed[:3]) or "An objective was missed."
@@ -267,11 +299,23 @@ def summary_of(result: Result, repetitions: Sequence[RepetitionEntry], problems:
     return f"Every objective was met: {writes}, and writes were refused for at most {window:.2f} s."
 
 
+def worst_uses(journal: "Journal") -> list[tuple[UseEntry, int]]:
+    """Every workload as it was in its worst repetition, with the number of that one."""
+    order = {Verdict.FALSE: 0, Verdict.UNKNOWN: 1, Verdict.TRUE: 2}
+    found: dict[str, tuple[UseEntry, int]] = {}
+    for rep in journal.repetitions:
+        for use in rep.uses:
+            if use.name not in found or order[use.verdict] < order[found[use.name][0].verdict]:
+                found[use.name] = (use, rep.number)
+    return list(found.values())
+
+
 def _failures(repetitions: Sequence[RepetitionEntry]) -> list[str]:
     """What failed, each objective and check once, told by the repetition in which it was worst."""
     worst_of: dict[str, tuple[float, int, str]] = {}
     for rep in repetitions:
         found = [(o.name, o.measured or 0.0, o.text) for o in rep.outcomes if o.verdict is Verdict.FALSE]
+        found += [(o.name, o.measured or 0.0, o.text) for u in rep.uses for o in u.outcomes if o.verdict is Verdict.FALSE]
         found += [(c.name, 0.0, c.summary) for c in rep.checks if c.verdict is Verdict.FALSE and c.name not in BUDGETED]
         for name, measured, text in found:
             if name not in worst_of or measured > worst_of[name][0]:

@@ -17,6 +17,9 @@ def junit(journal: Journal) -> str:
         cases += [(f"{prefix}{c.name}", c.verdict, c.summary, "\n".join(c.details)) for c in repetition.checks
                   if c.name not in ("lost", "split-brain")]  # fmt: skip
         cases += [(f"{prefix}objective {o.name}", o.verdict, o.text, "") for o in repetition.outcomes]
+        for use in repetition.uses:
+            cases += [(f"{prefix}objective {o.name}", o.verdict, o.text, "") for o in use.outcomes]
+            cases.append((f"{prefix}workload {use.name}", use.verdict, use.sentence, "\n".join(use.details)))
     cases += [("the drill itself", Verdict.UNKNOWN, problem, "") for problem in journal.problems]
     failures = sum(verdict is Verdict.FALSE for _, verdict, _, _ in cases)
     errors = sum(verdict is Verdict.UNKNOWN for _, verdict, _, _ in cases)

@@ -176,6 +176,33 @@ class FinalRead(NamedTuple):
     error: str | None = None
 
 
+class Event(NamedTuple):
+    """What one simulated application did with Redis, from `start` to `end`, in the words of its use (see `drills.uses`).
+
+    `actor` is the instance, `subject` the thing that it was done to (a lock, a job, a key); `value` and `other` are numbers whose
+    meaning the `verb` gives.
+    """
+
+    use: str
+    actor: int
+    verb: str
+    subject: str
+    value: int
+    other: int
+    start: int
+    end: int
+    outcome: Outcome
+    error: str | None = None
+
+
+class Tally(NamedTuple):
+    """How many events of a use one process recorded, on one side of the network; without it they are not known to be all."""
+
+    at: int
+    use: str
+    events: int
+
+
 class Note(NamedTuple):
     """Something a reader should know, for instance that a client process ended."""
 
@@ -200,13 +227,29 @@ class Damage(NamedTuple):
 
 
 Marker: TypeAlias = (
-    Start | Client | Lane | Reserve | Shed | Phase | Fault | Role | State | Replicas | Stall | FinalRead | Note | End
+    Start
+    | Client
+    | Lane
+    | Reserve
+    | Shed
+    | Phase
+    | Fault
+    | Role
+    | State
+    | Replicas
+    | Stall
+    | FinalRead
+    | Event
+    | Tally
+    | Note
+    | End
 )
 Record: TypeAlias = Operation | Marker | Damage
 
 _MARKERS: dict[str, Any] = {
     "start": Start, "client": Client, "lane": Lane, "reserve": Reserve, "shed": Shed, "phase": Phase, "fault": Fault,
-    "role": Role, "state": State, "replicas": Replicas, "stall": Stall, "final": FinalRead, "note": Note, "end": End,
+    "role": Role, "state": State, "replicas": Replicas, "stall": Stall, "final": FinalRead, "event": Event, "tally": Tally,
+    "note": Note, "end": End,
 }  # fmt: skip
 _WORDS = {cls: word for word, cls in _MARKERS.items()}
 _HINTS = {cls: get_type_hints(cls) for cls in _WORDS}

@@ -9,7 +9,7 @@ from string import Template
 from drills import charts
 from drills.checkers.base import Verdict
 from drills.examine import BUDGETED
-from drills.journal import CheckEntry, FigureEntry, Journal, OutcomeEntry, RepetitionEntry
+from drills.journal import CheckEntry, FigureEntry, Journal, OutcomeEntry, RepetitionEntry, worst_uses
 
 TEMPLATE = Path(__file__).with_name("report.template.html")
 _WORDS = {
@@ -36,6 +36,7 @@ def report(journal: Journal) -> str:
         _head(journal),
         _tiles(journal),
         _problems(journal),
+        _uses(journal),
         _timelines(journal.repetitions),
         _distribution(journal),
         _objectives(journal),
@@ -171,6 +172,32 @@ def _timelines(repetitions: Sequence[RepetitionEntry]) -> str:
         if rep is not featured
     ]
     return "".join([*parts, "</section>"])
+
+
+def _uses(journal: Journal) -> str:
+    """What it meant for the applications: a sentence for each workload, what it was promised, and its time line."""
+    found = worst_uses(journal)
+    if not found:
+        return ""
+    many = len(journal.repetitions) > 1
+    rows = []
+    for use, number in sorted(found, key=lambda item: _ORDER[item[0].verdict]):
+        promises = "".join(
+            f"<li>{_pill(o.verdict)} {escape(o.text)} (allowed: {escape(o.limit or 'not known')})</li>" for o in use.outcomes
+        )
+        details = "".join(f"<li>{escape(detail)}</li>" for detail in use.details)
+        rows.append(
+            f"<tr><td>{_pill(use.verdict)}</td><td>{escape(use.name)}</td><td>{escape(use.sentence)}"
+            f'<ul class="details">{promises}{details}</ul></td><td class="soft">{f"run {number}" if many else ""}</td></tr>'
+        )
+    featured = min((rep for rep in journal.repetitions if rep.uses), key=lambda rep: min(_ORDER[use.verdict] for use in rep.uses))
+    legend = _legend((("ok", "done"), ("fail", "refused"), ("info", "unknown end"), ("role diamond", "a promise was broken")))
+    which = f", run {featured.number}" if many else ""
+    return (
+        '<section class="card"><h2>What it meant for the applications</h2><div class="scroll"><table><tbody>'
+        f'{"".join(rows)}</tbody></table></div><p class="soft small">What the instances of each workload did{which}; '
+        f'seconds count from the fault.</p>{legend}<div class="scroll">{charts.use_lines(featured)}</div></section>'
+    )
 
 
 def _distribution(journal: Journal) -> str:

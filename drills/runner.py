@@ -15,7 +15,7 @@ import redis
 from drills import journal as journals
 from drills import junit, report, stack_view
 from drills.bounds import failover_bound
-from drills.crew import Crew
+from drills.crew import Crew, Played
 from drills.definition import Drill
 from drills.examine import Repetition, Setup, examine
 from drills.faults.base import Engine, Fault
@@ -28,6 +28,7 @@ from drills.objectives import objectives_of, policy_of
 from drills.records import VERSION, End, Note, Phase, Start
 from drills.records import Fault as FaultRecord
 from drills.targets import Roles, resolve
+from drills.uses.catalogue import misfit_of
 from drills.workload.plan import Load, feasible
 from operations.apply import apply
 from operations.errors import InvalidInput, ToolkitError
@@ -51,7 +52,7 @@ Progress = Callable[[str], None]
 class Order:
     """What the user asks for. `inside`: clients run in the stack's network; else on this machine, through published ports.
     `patience_seconds`: so long may the stack take to reach its steady state before the drill is refused. `apply`: a `pulumi up`
-    after the last repetition must keep all roles."""
+    after the last repetition must keep all roles. `uses`: names of `drills.uses.catalogue` that are played beside the load."""
 
     drill: Drill
     directory: Path
@@ -61,6 +62,7 @@ class Order:
     inside: bool = True
     patience_seconds: float = 0.0
     apply: bool = True
+    uses: tuple[str, ...] = ()
 
 
 class Runner:
@@ -89,7 +91,7 @@ class Runner:
     def run(self) -> Journal:
         """Run all repetitions and write the report. Raises ToolkitError before anything was broken: drill and stack do not fit,
         somebody else drills, the stack is not well, the directory cannot be used; after that only when the report has no room."""
-        misfit = self._drill.fits(self._inventory)
+        misfit = self._drill.fits(self._inventory) or misfit_of(self._order.uses, self._inventory.topology)
         if misfit:
             raise InvalidInput(misfit)
         started = _now()
@@ -166,7 +168,9 @@ class Runner:
         shards = sorted({node.shard for node in targets if not node.is_sentinel})
         cut_off = shards if self._drill.fault.clients_inside else []
         run = f"{self._run}-{number}"
-        with Crew(self._access, self._engine, self._load, run, slots, self._order.inside, file, self._lanes, cut_off) as crew:
+        order = self._order
+        played = Played(order.uses, order.seed + number)
+        with Crew(self._access, self._engine, self._load, run, slots, order.inside, file, self._lanes, cut_off, played) as crew:
             self._lanes += crew.lanes
             self._agree_on_time(crew, file)
             primaries = tuple(roles.primaries.values())
@@ -332,6 +336,9 @@ class Runner:
             objectives=self._objectives,
             policy=self._policy,
             roles_kept=self._order.apply,
+            uses=self._order.uses,
+            sides=2 if self._drill.fault.clients_inside else 1,
+            waits=self._load.mode == "wait" and self._load.acks >= inventory.replicas > 0,
         )
         return examine(lambda: read_history(history), setup)
 
@@ -349,7 +356,7 @@ class Runner:
             spec=inventory.spec,
             objectives=self._objectives.model_dump(mode="json"),
             workload={"summary": self._load.summary, "seed": order.seed, "from": "network" if order.inside else "host",
-                      **asdict(self._load)},
+                      "uses": list(order.uses), **asdict(self._load)},
             started=started,
         )  # fmt: skip
         return journals.compose(context, repetitions, _now(), self._problems, self._notes, self._interrupted)

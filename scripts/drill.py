@@ -10,11 +10,13 @@ import typer
 from rich.table import Table
 
 from drills import journal as journals
+from drills.checkers.base import Verdict
 from drills.definition import catalogue, find
 from drills.faults.base import Engine
 from drills.faults.heal import heal_stack
-from drills.journal import Journal
+from drills.journal import Journal, worst_uses
 from drills.runner import STEADY_SECONDS, Order, Runner
+from drills.uses.catalogue import USES, chosen
 from drills.workload.plan import Load
 from operations.errors import ExitCode
 from operations.inventory import load_access
@@ -38,6 +40,10 @@ AcksOption = Annotated[int, typer.Option(min=0, max=8, help="Replicas that must 
 FromOption = Annotated[
     Literal["network", "host"], typer.Option("--from", help="Clients in the stack's network, or through published ports.")
 ]
+WorkloadOption = Annotated[
+    str | None,
+    typer.Option(metavar="W,...", help="Uses of Redis to play: names that `workloads` shows, or all, or careless."),
+]
 UpOption = Annotated[
     bool, typer.Option("--up/--no-up", help="Whether another `pulumi up` after the last repetition must keep all roles.")
 ]
@@ -56,6 +62,18 @@ def list_drills(as_json: JsonOption = False) -> None:
     make_console().print(table)
 
 
+@app.command("workloads")
+def list_workloads(as_json: JsonOption = False) -> None:
+    """Show the uses of Redis that a drill can play, and the careless twin of each."""
+    if as_json:
+        print_json([{"name": use.name, "title": use.title, "twin": use.twin} for use in USES.values()])
+        return
+    table = Table("workload", "what it is", "careless version of", box=None, pad_edge=False, header_style="bold")
+    for use in USES.values():
+        table.add_row(use.name, use.title, use.twin or "")
+    make_console().print(table)
+
+
 @app.command("run")
 def run_drill(
     name: Annotated[str, typer.Argument(metavar="NAME", help="One of `list`.", show_default=False)],
@@ -68,6 +86,7 @@ def run_drill(
     mode: ModeOption = "plain",
     acks: AcksOption = 0,
     place: FromOption = "network",
+    workload: WorkloadOption = None,
     apply: UpOption = True,
     as_json: JsonOption = False,
 ) -> ExitCode:
@@ -81,6 +100,7 @@ def run_drill(
         seed=random.SystemRandom().randrange(2**31) if seed is None else seed,
         inside=place == "network",
         apply=apply,
+        uses=chosen(workload) if workload is not None else (),
     )
     console = make_console(stderr=True)
     journal = Runner(load_access(stack), order, lambda line: console.print(line, markup=False)).run()
@@ -142,9 +162,10 @@ def heal(stack: StackOption) -> None:
 def brief(journal: Journal, directory: Path) -> dict[str, Any]:
     """What programs want to know."""
     figures = {figure.name: figure.model_dump(mode="json") for figure in journal.figures}
+    workloads = [use.model_dump(mode="json", exclude={"drawing"}) for use, _ in worst_uses(journal)]
     return {
         "drill": journal.drill.name, "stack": journal.stack, "result": journal.result, "summary": journal.summary,
-        "figures": figures, "problems": journal.problems, "report": str(directory / "report.html"),
+        "figures": figures, "workloads": workloads, "problems": journal.problems, "report": str(directory / "report.html"),
     }  # fmt: skip
 
 
@@ -160,10 +181,27 @@ def show_table(journal: Journal, directory: Path) -> None:
         limit = "" if figure.limit is None else f"{figure.limit:,.{digits}f}"
         table.add_row(figure.name, *numbers, figure.unit, limit)
     console.print(table)
+    show_uses(journal)
     for problem in journal.problems:
         console.print(f"problem: {problem}", markup=False)
     console.print(f"{journal.result}: {journal.summary}", markup=False)
     console.print(f"report: {directory / 'report.html'}", markup=False)
+
+
+def show_uses(journal: Journal) -> None:
+    """What it meant for each workload, in the words of its users; of several repetitions the worst."""
+    rows = worst_uses(journal)
+    if not rows:
+        return
+    table = Table(box=None, pad_edge=False)
+    for name in ("workload", "", "what happened"):
+        table.add_column(name, overflow="fold")
+    words = {Verdict.TRUE: "holds", Verdict.FALSE: "BROKEN", Verdict.UNKNOWN: "unknown"}
+    for use, number in rows:
+        where = f" (run {number})" if len(journal.repetitions) > 1 else ""
+        table.add_row(use.name, words[use.verdict], use.sentence + where)
+    console = make_console()
+    console.print(table)
 
 
 if __name__ == "__main__":

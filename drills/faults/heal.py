@@ -1,9 +1,11 @@
 """Undo whatever drills left in a stack, without knowing what was injected: after Ctrl-C, after kill -9, from another machine."""
 
+import contextlib
+
 from docker.errors import APIError, NotFound
 
 from drills.faults import disk, network, process
-from drills.faults.base import LABEL, Engine
+from drills.faults.base import LABEL, PART, Engine
 from drills.faults.replaced import make_anew
 from operations.inventory import NodeEntry
 
@@ -32,7 +34,7 @@ def heal_stack(engine: Engine) -> list[str]:
 
 
 def remove_containers(engine: Engine) -> list[str]:
-    """Remove every container that a drill made beside this stack."""
+    """Remove every container that a drill made beside this stack, and what its applications shared."""
     done = []
     for container in engine.client.containers.list(all=True, filters={"label": f"{LABEL}={engine.inventory.stack}"}):
         try:
@@ -41,4 +43,8 @@ def remove_containers(engine: Engine) -> list[str]:
             done.append(f"container {name}: removed")
         except (NotFound, APIError):
             continue  # removes itself at this moment
+    for volume in engine.client.volumes.list(filters={"label": [f"{LABEL}={engine.inventory.stack}", f"{PART}=shared"]}):
+        with contextlib.suppress(NotFound):
+            volume.remove(force=True)
+            done.append(f"volume {volume.name}: removed")
     return done

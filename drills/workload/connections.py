@@ -57,6 +57,22 @@ def connect(settings: Settings) -> Client:
     return DirectClient(settings)
 
 
+def application(settings: Settings) -> Client:
+    """A client with the whole interface of redis-py. Where nobody can be asked who is primary, it is one of the node that says so
+    now: after an error a new one has to be made. Raises redis.RedisError when there is none."""
+    if settings.way != "direct":
+        return connect(settings)
+    make: Client = redis.Redis
+    for target in settings.targets:
+        client = make(host=target.host, port=target.port, **_options(settings))
+        try:
+            if client.execute_command("ROLE")[0] in (b"master", "master"):
+                return client
+        except redis.ConnectionError:
+            continue
+    raise redis.ConnectionError("no primary answers")
+
+
 class DirectClient:
     """A client of single nodes without anybody to ask: it stays with the node that accepts writes, and after an error looks for
     another that says it is primary. That is what an application on plain replication has to do by itself."""

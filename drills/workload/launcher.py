@@ -27,9 +27,10 @@ READY_SECONDS = 30.0
 CLOCK_ROUNDS = 9
 PIPE_BYTES = 1 << 16
 MEMORY = "512m"
+SHARED = "/shared"
 
 _ROOT = Path(__file__).resolve().parent.parent.parent
-_MODULES = ("__init__.py", "records.py", "history.py", "workload")
+_MODULES = ("drills/__init__.py", "drills/records.py", "drills/history.py", "drills/workload", "applications")
 _BOOTSTRAP = (
     "import sys,base64,tempfile;"
     "code=tempfile.NamedTemporaryFile(suffix='.zip');"
@@ -45,21 +46,46 @@ class LoadFailed(ToolkitError):
 @dataclass(frozen=True)
 class Place:
     """Where client processes run. `network` is the stack's; `address` is fixed, because an address that Docker chooses could
-    be that of a node that is down."""
+    be that of a node that is down. `shared` names a volume in memory that several places see under SHARED."""
 
     stack: str
     network: str
     address: str
     name: str
     image: str = IMAGE
+    shared: str | None = None
 
     def command(self) -> list[str]:
+        """What starts a process in a container of its own."""
         return [
             "docker", "run", "--rm", "--interactive", "--init", "--name", self.name, "--label", f"{LABEL}={self.stack}",
             "--network", self.network, "--ip", self.address, "--log-driver", "none", "--read-only", "--tmpfs", "/tmp",  # noqa: S108 - the container's own
             "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--user", "65534:65534", "--memory", MEMORY,
-            "--pids-limit", "512", "--stop-timeout", "1", self.image, "python3", "-c",
+            "--pids-limit", "512", "--stop-timeout", "1", *self._mount(), self.image, "python3", "-c",
         ]  # fmt: skip
+
+    def _mount(self) -> list[str]:
+        if self.shared is None:
+            return []
+        volume = f"type=volume,source={self.shared},target={SHARED},volume-driver=local"
+        labels = f"volume-label={LABEL}={self.stack},volume-label={LABEL}.part=shared"
+        options = 'volume-opt=type=tmpfs,volume-opt=device=tmpfs,"volume-opt=o=size=64m,mode=0700,uid=65534,gid=65534"'
+        return ["--mount", f"{volume},{labels},{options}"]
+
+    @property
+    def beside(self) -> "Beside":
+        """The same place for a further process, once the first one is there."""
+        return Beside(self.name)
+
+
+@dataclass(frozen=True)
+class Beside:
+    """In the container that runs already under that name."""
+
+    name: str
+
+    def command(self) -> list[str]:
+        return ["docker", "exec", "--interactive", self.name, "python3", "-c"]
 
 
 def code() -> bytes:
@@ -67,8 +93,8 @@ def code() -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in _MODULES:
-            path = _ROOT / "drills" / name
-            for file in sorted(path.glob("*.py")) if path.is_dir() else [path]:
+            path = _ROOT / name
+            for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
                 archive.write(file, file.relative_to(_ROOT).as_posix())
     return buffer.getvalue()
 
@@ -205,7 +231,11 @@ def synchronise(process: Process) -> tuple[int, int]:
 
 
 def start_process(
-    told: dict[str, Any], keep: Callable[[bytes], object], place: Place | None, module: str = "agent", what: str = "the load"
+    told: dict[str, Any],
+    keep: Callable[[bytes], object],
+    place: Place | Beside | None,
+    module: str = "agent",
+    what: str = "the load",
 ) -> Process:
     """Start a client process (on this machine when there is no `place`) and wait until it is ready for commands."""
     command = place.command() if place else [sys.executable, "-c"]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from redis.crc import key_slot
 
 from drills.workload.settings import LaneSettings, Mode, Settings, Target, Way
+from drills.workload.uses.stage import UseSettings
 from operations.connect import endpoint
 from operations.errors import UsageError
 from operations.inventory import Access, Inventory
@@ -16,6 +17,9 @@ MAIN_OCTET, SIDE_OCTET, WATCH_OCTET = 2, 250, 251
 
 SYNCS_PER_SECOND, SYNC_MS = 0.4, 3000
 """Of one client that waits for the disks of primary and replica."""
+
+TAGS = 12
+"""Hash tags for the simulated applications; the first ones lie in all shards in turn."""
 
 SlotRanges = Sequence[tuple[int, int]]
 
@@ -139,4 +143,21 @@ def settings(
         payload_bytes=load.payload_bytes,
         remap=remap,
         record=load.record,
+    )
+
+
+def use_settings(
+    access: Access, load: Load, run: str, slots: Mapping[int, SlotRanges], uses: Sequence[str], seed: int, shared: str,
+    inside: bool = True, side: str = "main",
+) -> UseSettings:  # fmt: skip
+    """Settings of one process with simulated applications. They wait for replicas when the load does."""
+    spread = lanes(run, TAGS, slots)
+    return UseSettings(
+        client=replace(settings(access, load, run, slots, inside, side), lanes=()),
+        uses=tuple(uses),
+        prefix=f"{KEY_PREFIX}:{run}",
+        tags=tuple(lane.key.partition("{")[2].partition("}")[0] or f"{run}-{lane.lane}" for lane in spread),
+        seed=seed,
+        shared=shared,
+        confirm=load.acks if load.mode == "wait" else 0,
     )

@@ -1,0 +1,84 @@
+"""One request to Redis, confirmed by replicas where the caller needs it, on any topology.
+
+`WAIT` speaks of the connection that it is sent on: on another one than its write (redis-py reconnects by itself) it answers at
+once and proves nothing. So write and WAIT travel together, in one pipeline on one connection.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import redis
+from redis.cluster import RedisCluster
+
+Client = Any
+"""redis.Redis or redis.cluster.RedisCluster."""
+
+
+@dataclass(frozen=True)
+class Confirm:
+    """So many replicas must have a write within so many milliseconds; less than the client's time-out. Only a wait for every
+    replica that can be promoted is a promise that a failover loses nothing."""
+
+    replicas: int
+    within_ms: int = 300
+
+
+class NotConfirmed(redis.RedisError):
+    """The primary has the write, but fewer replicas than asked for confirmed it: nobody knows whether it will survive."""
+
+    def __init__(self, confirmed: int, confirm: Confirm) -> None:
+        super().__init__(f"confirmed by {confirmed} of {confirm.replicas} replicas within {confirm.within_ms} ms")
+
+
+@dataclass(frozen=True)
+class Script:
+    """A Lua script. Sent by its digest; a server that does not know it (a new primary, one that restarted) gets its text."""
+
+    text: str
+
+    @cached_property
+    def digest(self) -> str:
+        return hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+
+
+def call(client: Client, key: str, *command: Any, confirm: Confirm | None = None) -> Any:
+    """The reply to a command that writes `key`. Raises redis.RedisError; NotConfirmed where replicas are missing."""
+    if confirm is None:
+        return client.execute_command(*command)
+    node = client
+    if isinstance(client, RedisCluster):
+        node = client.get_redis_connection(client.get_node_from_key(key))  # type: ignore[no-untyped-call]
+    pipeline = node.pipeline(transaction=False)
+    pipeline.execute_command(*command)
+    pipeline.execute_command("WAIT", confirm.replicas, confirm.within_ms)
+    try:
+        reply, confirmed = pipeline.execute(raise_on_error=False)
+    except redis.ConnectionError:
+        _look_again(client)
+        raise
+    if isinstance(reply, Exception):
+        if isinstance(reply, redis.exceptions.MovedError | redis.exceptions.AskError | redis.exceptions.ClusterDownError):
+            _look_again(client)
+        raise reply
+    if isinstance(confirmed, Exception):
+        raise confirmed
+    if confirmed < confirm.replicas:
+        raise NotConfirmed(confirmed, confirm)
+    return reply
+
+
+def _look_again(client: Client) -> None:
+    """Learn anew which node has which slots, as redis-py does by itself for single commands."""
+    if isinstance(client, RedisCluster):
+        client.nodes_manager.initialize()
+
+
+def run(client: Client, script: Script, keys: list[str], *arguments: Any, confirm: Confirm | None = None) -> Any:
+    """What the script returns; it runs on its server alone, and all `keys` carry one hash tag."""
+    rest = (len(keys), *keys, *arguments)
+    try:
+        return call(client, keys[0], "EVALSHA", script.digest, *rest, confirm=confirm)
+    except redis.exceptions.NoScriptError:
+        return call(client, keys[0], "EVAL", script.text, *rest, confirm=confirm)

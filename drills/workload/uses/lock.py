@@ -1,0 +1,138 @@
+"""Locks: several instances change a number under a lock, are paused at bad moments, crash while they hold it, and come back.
+
+hold   subject lock, value token            from the grant until the holder no longer believes in it
+write  subject lock, value token, other the number that was read; fail: refused, an older token
+renew  an extension; acquire: an attempt that failed, or whose end nobody knows
+"""
+
+import math
+import time
+from typing import Any
+
+import redis
+
+from applications.careless.lock import CarelessLock
+from applications.fenced import FencedCounter, StaleHolder
+from applications.lock import FencedLock, Tenure
+from drills.workload.uses.stage import Actor, Crashed, Use
+
+TTL_SECONDS = 1.5
+NAMES = 3
+WORK_SECONDS = 0.03
+PAUSE_SECONDS = 1.3 * TTL_SECONDS
+PAUSE_ONE_IN = 40
+LONG_ONE_IN = 20
+CRASH_ONE_IN = 60
+TORN_ONE_IN = 300
+
+
+class LockUse(Use):
+    name = "lock"
+    actors = 6
+
+    def wake(self, _actor: Actor) -> Any:
+        return FencedCounter(self.stage.shared / f"{self.stage.use}.sqlite")
+
+    def turn(self, actor: Actor) -> None:
+        name = actor.random.choice(self.stage.tags[:NAMES])
+        lock = self.lock(actor, name)
+        tenure = self.acquire(actor, lock, name)
+        if tenure is None:
+            return
+        start = self.stage.now()
+        until = math.inf
+        try:
+            tenure = self.work(actor, lock, name, tenure)
+            if actor.chance(CRASH_ONE_IN):
+                raise Crashed
+            until = time.monotonic()
+            lock.release()
+        finally:
+            believed = min(tenure.deadline, until, time.monotonic())
+            actor.event("hold", name, start, tenure.token, end=max(start, self.stage.moment(believed)))
+
+    def lock(self, actor: Actor, name: str) -> Any:
+        return FencedLock(actor.client, name, TTL_SECONDS, self.stage.confirm, f"{self.stage.prefix}:lock")
+
+    def acquire(self, actor: Actor, lock: Any, name: str) -> Tenure | None:
+        """Ask until the answer is known: an attempt whose end nobody knows may hold the lock."""
+        while not actor.halt.is_set():
+            start = self.stage.now()
+            try:
+                tenure: Tenure | None = lock.acquire()
+                return tenure
+            except redis.RedisError as error:
+                actor.failed("acquire", name, start, error)
+                actor.rest(0.1)
+        return None
+
+    def work(self, actor: Actor, lock: Any, name: str, tenure: Tenure) -> Tenure:
+        """Read, think, write; now and then for longer than the lock lasts, with renewals; now and then paused at a bad moment."""
+        pause_before, pause_after = actor.chance(PAUSE_ONE_IN), actor.chance(PAUSE_ONE_IN)
+        start = self.stage.now()
+        number = -1
+        try:
+            number = actor.state.read(name, tenure)
+            actor.rest(WORK_SECONDS * actor.random.random())
+            if actor.chance(LONG_ONE_IN):
+                tenure = self.renewed(actor, lock, tenure)
+            if pause_before:
+                time.sleep(PAUSE_SECONDS)
+            if not tenure.valid():
+                return tenure
+            if pause_after:
+                time.sleep(PAUSE_SECONDS)
+            start = self.stage.now()
+            actor.state.write(name, tenure, number + 1)
+            actor.event("write", name, start, tenure.token, number)
+        except StaleHolder as stale:
+            lock.least = stale.highest
+            actor.event("write", name, start, tenure.token, number, outcome="fail", error="stale-token")
+        return tenure
+
+    def renewed(self, actor: Actor, lock: Any, tenure: Tenure) -> Tenure:
+        """Work for longer than the lock lasts, asking for more time long before it ends."""
+        for _ in range(4):
+            actor.rest(TTL_SECONDS / 3)
+            start = self.stage.now()
+            try:
+                kept = lock.renew(tenure)
+            except redis.RedisError as error:
+                actor.failed("renew", "", start, error)
+                continue
+            if kept is None:
+                break
+            tenure = kept
+            actor.event("renew", "", start)
+        return tenure
+
+
+class _DyingClient:
+    """A client whose process dies between SETNX and EXPIRE."""
+
+    def __init__(self, client: Any) -> None:
+        self.setnx = client.setnx
+
+    def expire(self, *_: Any) -> None:
+        raise Crashed
+
+
+class CarelessLockUse(LockUse):
+    name = "lock-careless"
+
+    def lock(self, actor: Actor, name: str) -> Any:
+        client = _DyingClient(actor.client) if actor.chance(TORN_ONE_IN) else actor.client
+        return CarelessLock(client, name, TTL_SECONDS, f"{self.stage.prefix}:lock")
+
+    def work(self, actor: Actor, _lock: Any, name: str, tenure: Tenure) -> Tenure:
+        number = actor.state.read_unfenced(name)
+        actor.rest(WORK_SECONDS * actor.random.random())
+        if actor.chance(PAUSE_ONE_IN / 2):
+            time.sleep(PAUSE_SECONDS)
+        start = self.stage.now()
+        actor.state.write_unfenced(name, number + 1)
+        actor.event("write", name, start, tenure.token, number)
+        return tenure
+
+
+LOCKS: tuple[type[Use], ...] = (LockUse, CarelessLockUse)
