@@ -8,7 +8,7 @@ from drills.uses.base import EXAMPLES, SECOND, Facts, Finding, Use, allowed, at,
 
 AFTER_SECONDS = 3.0
 """Grants of the time of a fault go on for up to their time to live after it."""
-STUCK_SECONDS = 6.0
+STUCK_SECONDS = 4.0
 """A lock that nobody gets for so long while the stack is well is locked for ever: four times its time to live."""
 
 

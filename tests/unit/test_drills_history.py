@@ -12,6 +12,7 @@ from drills.history import HistoryFile, Recorder, parse, read_history, write_his
 from drills.records import (
     Damage,
     End,
+    Event,
     Fault,
     FinalRead,
     Lane,
@@ -19,6 +20,7 @@ from drills.records import (
     Reserve,
     Start,
     State,
+    Tally,
     decode,
     encode,
 )
@@ -53,6 +55,10 @@ markers = st.one_of(
         FinalRead, whole, whole, whole, whole, st.lists(st.tuples(whole, whole)).map(tuple),
         st.lists(st.tuples(whole, words)).map(tuple), st.none() | words, st.none() | words,
     ),
+    st.builds(
+        Event, words, whole, words, words, whole, whole, whole, whole, st.sampled_from(["ok", "fail", "info"]), st.none() | words
+    ),
+    st.builds(Tally, whole, words, whole),
     st.builds(End, whole, whole),
 )  # fmt: skip
 

@@ -7,6 +7,7 @@ renew  an extension; acquire: an attempt that failed, or whose end nobody knows
 
 import math
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import redis
@@ -16,14 +17,28 @@ from applications.fenced import FencedCounter, StaleHolder
 from applications.lock import FencedLock, Tenure
 from drills.workload.uses.stage import Actor, Crashed, Use
 
-TTL_SECONDS = 1.5
+TTL_SECONDS = 1.0
 NAMES = 3
 WORK_SECONDS = 0.03
-PAUSE_SECONDS = 1.3 * TTL_SECONDS
-PAUSE_ONE_IN = 40
+PAUSE_SECONDS = 1.6 * TTL_SECONDS
+"""A pause of the whole process, as garbage collection or a busy machine makes it: longer than the lock lasts."""
+PAUSED_BEFORE, PAUSED_AFTER, EVERY = 1, 4, 20
+"""Of every EVERY grants of an instance, these are paused before the holder looks at its deadline, and between look and change."""
 LONG_ONE_IN = 20
 CRASH_ONE_IN = 60
-TORN_ONE_IN = 300
+TORN_ONE_IN = 200
+
+
+@dataclass
+class Instance:
+    """What an instance has: its way to the resource, and how many grants it had."""
+
+    resource: FencedCounter
+    grants: int = -1
+
+    def next_grant(self) -> int:
+        self.grants += 1
+        return self.grants % EVERY
 
 
 class LockUse(Use):
@@ -31,7 +46,7 @@ class LockUse(Use):
     actors = 6
 
     def wake(self, _actor: Actor) -> Any:
-        return FencedCounter(self.stage.shared / f"{self.stage.use}.sqlite")
+        return Instance(FencedCounter(self.stage.shared / f"{self.stage.use}.sqlite"))
 
     def turn(self, actor: Actor) -> None:
         name = actor.random.choice(self.stage.tags[:NAMES])
@@ -68,22 +83,22 @@ class LockUse(Use):
 
     def work(self, actor: Actor, lock: Any, name: str, tenure: Tenure) -> Tenure:
         """Read, think, write; now and then for longer than the lock lasts, with renewals; now and then paused at a bad moment."""
-        pause_before, pause_after = actor.chance(PAUSE_ONE_IN), actor.chance(PAUSE_ONE_IN)
+        grant, resource = actor.state.next_grant(), actor.state.resource
         start = self.stage.now()
         number = -1
         try:
-            number = actor.state.read(name, tenure)
+            number = resource.read(name, tenure)
             actor.rest(WORK_SECONDS * actor.random.random())
             if actor.chance(LONG_ONE_IN):
                 tenure = self.renewed(actor, lock, tenure)
-            if pause_before:
+            if grant == PAUSED_BEFORE:
                 time.sleep(PAUSE_SECONDS)
             if not tenure.valid():
                 return tenure
-            if pause_after:
+            if grant == PAUSED_AFTER:
                 time.sleep(PAUSE_SECONDS)
             start = self.stage.now()
-            actor.state.write(name, tenure, number + 1)
+            resource.write(name, tenure, number + 1)
             actor.event("write", name, start, tenure.token, number)
         except StaleHolder as stale:
             lock.least = stale.highest
@@ -125,12 +140,13 @@ class CarelessLockUse(LockUse):
         return CarelessLock(client, name, TTL_SECONDS, f"{self.stage.prefix}:lock")
 
     def work(self, actor: Actor, _lock: Any, name: str, tenure: Tenure) -> Tenure:
-        number = actor.state.read_unfenced(name)
+        grant, resource = actor.state.next_grant(), actor.state.resource
+        number = resource.read_unfenced(name)
         actor.rest(WORK_SECONDS * actor.random.random())
-        if actor.chance(PAUSE_ONE_IN / 2):
+        if grant in (PAUSED_BEFORE, PAUSED_AFTER):
             time.sleep(PAUSE_SECONDS)
         start = self.stage.now()
-        actor.state.write_unfenced(name, number + 1)
+        resource.write_unfenced(name, number + 1)
         actor.event("write", name, start, tenure.token, number)
         return tenure
 

@@ -1,0 +1,91 @@
+"""Workloads by name, how their events are collected, and what an incomplete record means."""
+
+import pytest
+
+from drills.checkers.base import Verdict
+from drills.records import Event, Fault, Phase, Tally
+from drills.synthetic import ns
+from drills.uses.base import Facts, lost
+from drills.uses.catalogue import CAREFUL, CARELESS, USES, chosen
+from drills.uses.fold import Uses
+from drills.workload.uses.repertoire import REPERTOIRE
+from operations.errors import UsageError
+
+
+def test_every_workload_can_be_played_and_judged() -> None:
+    assert set(REPERTOIRE) == set(USES)
+
+
+def test_every_careless_workload_is_the_twin_of_a_careful_one() -> None:
+    assert {USES[name].twin for name in CARELESS} <= set(CAREFUL)
+
+
+def test_workloads_are_chosen_by_name_and_by_group_each_once() -> None:
+    assert chosen("lock, lock") == ("lock",)
+    assert chosen("all") == CAREFUL
+    assert chosen("lock,all") == CAREFUL
+    assert chosen("careless") == CARELESS
+
+
+@pytest.mark.parametrize("words", ["", " , ", "lokc", "lock,nothing"])
+def test_a_workload_that_does_not_exist_is_refused_with_those_that_do(words: str) -> None:
+    with pytest.raises(UsageError, match="there are lock"):
+        chosen(words)
+
+
+def fold_of(*records: Event | Tally | Fault | Phase, sides: int = 1) -> Uses:
+    fold = Uses(["lock"], sides)
+    for record in records:
+        fold.see(record)
+    return fold
+
+
+HOLD = Event("lock", 1, "hold", "a", 1, 0, ns(1), ns(2), "ok")
+OTHER = Event("lock", 2, "hold", "a", 1, 0, ns(1.5), ns(3), "ok")
+
+
+def test_events_that_are_all_there_are_judged() -> None:
+    (finding,) = fold_of(HOLD, Tally(ns(4), "lock", 1), Phase(ns(3), "stop")).findings(0.0, False, ns(1))
+    assert (finding.use, finding.verdict) == ("lock", Verdict.TRUE)
+    assert finding.drawing["ok"] == [1]
+    assert finding.drawing["start"] == 0
+
+
+@pytest.mark.parametrize("tallies", [[], [2], [1, 0]], ids=["none", "too many", "of another process"])
+def test_a_record_that_is_not_complete_never_passes(tallies: list[int]) -> None:
+    (finding,) = fold_of(HOLD, *(Tally(ns(4), "lock", count) for count in tallies)).findings(0.0, False, 0)
+    assert finding.verdict is Verdict.UNKNOWN
+    assert "not complete" in finding.details[0]
+
+
+def test_what_an_incomplete_record_shows_to_be_broken_is_broken() -> None:
+    (finding,) = fold_of(HOLD, OTHER).findings(0.0, False, 0)
+    assert finding.verdict is Verdict.FALSE
+
+
+def test_events_of_both_sides_are_judged_together() -> None:
+    fold = fold_of(HOLD, OTHER, Tally(0, "lock", 1), Tally(0, "lock", 1), sides=2)
+    assert fold.findings(0.0, False, 0)[0].figures["overlaps"] == 1
+
+
+def test_a_fault_lasts_from_its_begin_to_the_end_of_its_healing() -> None:
+    inject = Fault(ns(0.5), ns(0.6), "kill", "crash", "inject", ("node",), (1,))
+    fold = fold_of(HOLD, OTHER, Tally(0, "lock", 2), inject, inject._replace(at=ns(4), until=ns(5), stage="healed"))
+    assert fold.findings(0.0, False, 0)[0].verdict is Verdict.TRUE
+
+
+FAULT = ((ns(5), ns(8)),)
+
+
+@pytest.mark.parametrize(
+    ("budget", "moments", "verdict"),
+    [
+        (0.0, [], "true"), (0.0, [6.0], "false"), (1.0, [4.5, 5.2], "true"), (1.0, [4.5, 6.0], "false"), (1.0, [2.0], "false"),
+        (1.0, [12.0], "false"), ("any", [2.0, 12.0], "true"),
+    ],
+)  # fmt: skip
+def test_acknowledged_things_may_be_lost_within_the_budget_and_around_a_fault_alone(
+    budget: float, moments: list[float], verdict: str
+) -> None:
+    facts = Facts((), FAULT, budget)
+    assert lost(facts, "use", "lost", [ns(moment) for moment in moments], "some lost").verdict == verdict
