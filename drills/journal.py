@@ -153,7 +153,7 @@ class Journal(_Frozen):
 
     @property
     def stalled(self) -> bool:
-        """Unknown for want of processors alone: on a quieter machine the same drill can tell."""
+        """Unknown only because the machine stood still: on a quieter one the same drill can tell."""
         unsure = [o for r in self.repetitions for o in r.outcomes if o.verdict is Verdict.UNKNOWN]
         checks = [c for r in self.repetitions for c in r.checks if c.verdict is Verdict.UNKNOWN and c.name not in BUDGETED]
         return self.result == "unknown" and bool(unsure) and not checks and all(outcome.stalled for outcome in unsure)
@@ -295,7 +295,11 @@ def summary_of(result: Result, repetitions: Sequence[RepetitionEntry], problems:
     acknowledged = sum(int(check.figures.get("acknowledged", 0)) for rep in repetitions if (check := rep.check("lost")))
     lost = sum(int(check.figures.get("lost", 0)) for rep in repetitions if (check := rep.check("lost")))
     window = max((window.unavailable for rep in repetitions for window in rep.hit), default=0.0)
-    writes = f"all {acknowledged:,} acknowledged writes survived" if not lost else f"{lost:,} of {acknowledged:,} lost"
+    writes = (
+        f"all {acknowledged:,} acknowledged writes survived"
+        if not lost
+        else f"{lost:,} of {acknowledged:,} acknowledged writes were lost, no more than allowed"
+    )
     return f"Every objective was met: {writes}, and writes were refused for at most {window:.2f} s."
 
 

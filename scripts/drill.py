@@ -19,7 +19,7 @@ from drills.runner import STEADY_SECONDS, Order, Runner
 from drills.uses.catalogue import USES, chosen
 from drills.workload.plan import Load
 from operations.errors import ExitCode
-from operations.inventory import load_access
+from operations.inventory import Access, load_access
 from scripts._command import JsonOption, StackOption, make_console, print_json, run
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
@@ -27,7 +27,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 
 REPORTS = Path("reports")
 STALLED_TRIES = 3
-"""So often `run-all` runs a drill that could not tell, for want of processors alone."""
+"""So often a drill is run that could not tell, only because the machine stood still."""
 ReportOption = Annotated[
     Path | None, typer.Option("--report", metavar="DIR", help="Where the report goes; default: reports/STACK-NAME.")
 ]
@@ -102,8 +102,7 @@ def run_drill(
         apply=apply,
         uses=chosen(workload) if workload is not None else (),
     )
-    console = make_console(stderr=True)
-    journal = Runner(load_access(stack), order, lambda line: console.print(line, markup=False)).run()
+    journal = carry_out(load_access(stack), order)
     if as_json:
         print_json(brief(journal, order.directory))
     else:
@@ -125,13 +124,9 @@ def run_all(
     for number, drill in enumerate(fitting, 1):
         console.print(f"drill {number} of {len(fitting)}: {drill.name} ({time.monotonic() - began:.0f} s so far)", markup=False)
         directory = (report or REPORTS / f"{stack}-all") / drill.name
-        for again in range(STALLED_TRIES, 0, -1):
-            seed = random.SystemRandom().randrange(2**31)
-            order = Order(drill, directory, repetitions=repeat, seed=seed, patience_seconds=STEADY_SECONDS, apply=apply)
-            journal = Runner(access, order, lambda line: console.print(line, markup=False)).run()
-            if not (journal.stalled and again > 1):
-                break
-            console.print(f"{drill.name} is run again, the machine stood still too long: {journal.summary}", markup=False)
+        seed = random.SystemRandom().randrange(2**31)
+        order = Order(drill, directory, repetitions=repeat, seed=seed, patience_seconds=STEADY_SECONDS, apply=apply)
+        journal = carry_out(access, order)
         worst = max(worst, journal.exit_code)
         found.append(brief(journal, directory))
         if not as_json:
@@ -157,6 +152,17 @@ def heal(stack: StackOption) -> None:
     console = make_console()
     for line in heal_stack(Engine(load_access(stack).inventory)) or [f"nothing of a drill was left in stack {stack}"]:
         console.print(line, markup=False)
+
+
+def carry_out(access: Access, order: Order) -> Journal:
+    """Run a drill; again when it could not tell only because the machine stood still meanwhile, which is said."""
+    console = make_console(stderr=True)
+    for tries_left in reversed(range(STALLED_TRIES)):
+        journal = Runner(access, order, lambda line: console.print(line, markup=False)).run()
+        if not (journal.stalled and tries_left):
+            break
+        console.print(f"{order.drill.name} is run again, the machine stood still too long: {journal.summary}", markup=False)
+    return journal
 
 
 def brief(journal: Journal, directory: Path) -> dict[str, Any]:

@@ -53,8 +53,6 @@ class Tier:
     """Why the tier cannot run on this machine now; empty when it can."""
     optional: bool = False
     """With an obstacle it is left out and named, instead of failing the run."""
-    full_only: bool = False
-    """Part of `make test-full`; else left out and named, unless it was asked for by name."""
 
 
 @dataclass
@@ -92,10 +90,18 @@ def engine_in_use() -> str:
     return f"the engine must not be restarted while it runs other containers: {', '.join(others)}" if others else ""
 
 
+def drill_files() -> list[str]:
+    """The files of the drills tier, the longest first."""
+    files = [str(path.relative_to(ROOT)) for path in sorted((ROOT / "tests" / "drills").glob("test_*.py"))]
+    return sorted(files, key=lambda file: not file.endswith("/test_run_all.py"))
+
+
 def tiers(workers: int) -> tuple[Tier, ...]:
     """All tiers in the order in which they run."""
     lint = tuple((str(PROGRAMS / words[0]), *words[1:]) for words in LINT)
     side_by_side = ("-n", str(workers), "--dist", "loadscope")
+    # Drills wait most of the time.
+    drills_side_by_side = ("-n", str(2 * workers), "--dist", "loadscope", "--no-loadscope-reorder")
     return (
         Tier("lint", 60, True, commands=lint),
         Tier("unit", 90, True, tests=("tests/unit", "-q")),
@@ -104,23 +110,20 @@ def tiers(workers: int) -> tuple[Tier, ...]:
         Tier(
             "live", 1200, False, tests=("tests/live", f"--ignore={RESTART}", *side_by_side), full_budget=4800, obstacle=no_engine
         ),
-        # In the order in which they stand, which begins with the longest.
         Tier(
             "drills",
-            900,
+            1200,
             False,
-            tests=("tests/drills", f"--ignore={CONTROLS}", *side_by_side, "--no-loadscope-reorder"),
+            tests=(*drill_files(), *drills_side_by_side),
             full_budget=18_000,
             obstacle=no_engine,
         ),
-        Tier("controls", 900, False, tests=(CONTROLS,), obstacle=no_engine, full_only=True),
         Tier("restart", 240, False, tests=(RESTART,), obstacle=engine_in_use, optional=True),
     )
 
 
 LINT = (("ruff", "check", "."), ("ruff", "format", "--check", "."), ("mypy",), ("lint-imports",))
 RESTART = "tests/live/test_engine_restart.py"
-CONTROLS = "tests/drills/test_controls.py"
 
 
 def run_bounded(command: Sequence[str], seconds: float) -> int:
@@ -271,9 +274,6 @@ def main(
     outcomes: list[Outcome] = []
     while waiting:
         current = waiting.pop(0)
-        if current.full_only and not full and not tier:
-            outcomes.append(Outcome(current.name, current.budget, left_out=["part of make test-full"]))
-            continue
         outcome = run_tier(current, full, keep_failed)
         outcomes.append(outcome)
         if current.quick and (outcome.failed or outcome.could_not_run):

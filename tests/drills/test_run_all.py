@@ -1,7 +1,6 @@
 """Every drill of the catalogue on a stack of every topology, with default objectives: all that fit do run, and all pass.
 
-With --full all topologies, ten times each, and once more on Valkey 9.1. Sentinel and cluster belong to the full run alone until
-ten quiet runs in a row have shown that their limits on time hold on a small machine.
+With --full ten times each, and once more on Valkey 9.1.
 """
 
 from collections.abc import Callable, Iterator
@@ -105,12 +104,10 @@ def bad(found: dict[str, Journal]) -> str:
     return "\n".join(f"{name}: {journal.result}: {journal.summary}" for name, journal in found.items() if journal.result != "met")
 
 
-@pytest.mark.full
 class TestSentinel(RunAll):
     topology = "sentinel"
 
 
-@pytest.mark.full
 class TestCluster(RunAll):
     topology = "cluster"
 
