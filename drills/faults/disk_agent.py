@@ -51,7 +51,8 @@ IMAGE, STATE, PLACE = "disk.img", "state.json", "mnt"
 KEPT, NEW = "_data.drill-kept", "_data.drill-new"
 FILLER, PROBE = ".drill-filler", ".drill-probe"
 NOT_DATA = frozenset({"lost+found", FILLER, PROBE})
-FREE_SECONDS, STOP_SECONDS = 10.0, 5.0
+FREE_SECONDS, STOP_SECONDS = 60.0, 5.0
+"""A mount namespace that another program made meanwhile (a build, say) holds every mount until it ends."""
 SPARE = 64 << 20
 
 _libc = ctypes.CDLL(None, use_errno=True)
