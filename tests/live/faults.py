@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from operations.connect import Link
@@ -42,6 +43,15 @@ def server_process(stack: Stack, node: str, tree: dict[int, list[int]] | None = 
             return pid
         waiting += below.get(pid, [])
     raise AssertionError(f"no server runs in {container.name}")
+
+
+def stop_together(stack: Stack, nodes: Iterable[str]) -> float:
+    """`docker stop` of all nodes at the same moment; returns the seconds until the last one has ended."""
+    containers = [stack.container(name) for name in nodes]
+    began = time.monotonic()
+    with ThreadPoolExecutor(len(containers)) as pool:
+        list(pool.map(lambda container: container.stop(), containers))
+    return time.monotonic() - began
 
 
 def kill_servers(stack: Stack, nodes: Iterable[NodeEntry]) -> float:

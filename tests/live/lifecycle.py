@@ -11,7 +11,7 @@ import pytest
 from operations.connect import Link
 from operations.inventory import Access
 from tests.conftest import FIGURE
-from tests.live.faults import kill_servers, roles, switch
+from tests.live.faults import kill_servers, roles, stop_together, switch
 from tests.live.harness import ROOT, Stack, run_infra, throw_away_stack
 from tests.live.ledger import Load, fill, lost
 
@@ -19,6 +19,8 @@ UP_SECONDS = 60
 RECOVERY_SECONDS = 30
 """From the kill of every server until the stack is as declared: restart, load, and for clusters the rejoin delay."""
 REPAIR_SECONDS = 60
+STOP_SECONDS = 10
+"""For all nodes at once: the 6 s that a handover may take at most (configs/node/handover.sh), and the server's own end."""
 KEYS = 2000
 
 Record = Callable[[str, object], None]
@@ -128,6 +130,26 @@ class Lifecycle:
             f"{len(before)} servers killed within {spread * 1000:.1f} ms, as declared again after {back:.1f} s, "
             f"0 of {len(ledger.acknowledged)} acknowledged writes lost ({len(at_kill.acknowledged)} before the kill)"
         )
+
+    def test_a_stop_of_the_whole_stack_ends_in_bounded_time_and_loses_nothing(
+        self, stack: Stack, access: Access, figure: Callable[[str], None]
+    ) -> None:
+        """As when the machine shuts down: nobody waits for a successor that is stopping too, and nobody has to be killed."""
+        nodes = [node.name for node in access.inventory.nodes]
+        with Load(access, "stopped") as load:
+            load.wait_for(500)
+            took = stop_together(stack, nodes)
+            codes = {name: stack.container(name).attrs["State"]["ExitCode"] for name in nodes}
+            for name in nodes:
+                stack.container(name).start()
+            stack.wait_healthy(access, RECOVERY_SECONDS)
+            load.wait_for(len(load.ledger.acknowledged) + 200)
+        assert not any(codes.values()), f"exit codes {codes}"
+        assert took <= STOP_SECONDS, f"stopping {len(nodes)} nodes at once took {took:.1f} s"
+        ledger = load.ledger
+        missing = lost(access, ledger)
+        assert missing == [], f"{len(missing)} of {len(ledger.acknowledged)} acknowledged writes are lost: {missing[:5]}"
+        figure(f"{len(nodes)} nodes stopped at once in {took:.1f} s, 0 of {len(ledger.acknowledged)} acknowledged writes lost")
 
     def test_a_container_removed_by_hand_is_made_again_with_its_data(
         self, stack: Stack, access: Access, figure: Callable[[str], None]
