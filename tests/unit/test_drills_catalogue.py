@@ -10,9 +10,11 @@ from drills.bounds import Timing
 from drills.checkers.base import Verdict
 from drills.definition import catalogue, read
 from drills.examine import Repetition, Setup, examine
+from drills.faults.base import FaultFailed
 from drills.faults.choose import MAKERS
 from drills.faults.flapping import flap_script
 from drills.faults.network import CHAIN_IN, CHAIN_OUT
+from drills.faults.process import moment
 from drills.faults.rolling import rolling_order
 from drills.objectives import Policy, default_objectives
 from drills.records import State
@@ -212,3 +214,16 @@ def test_roles_that_another_apply_turned_back_fail_the_drill() -> None:
 
 def test_an_apply_that_was_not_run_is_unknown_never_passed() -> None:
     assert [found.verdict for found in judged(None)] == [Verdict.TRUE, Verdict.UNKNOWN]
+
+
+@pytest.mark.parametrize(
+    ("told", "seconds"),
+    [("2026-11-26T23:29:50.123456789Z", 50.123456), ("2026-11-26T23:29:50Z", 50.0), ("2026-11-27T01:29:50.5+02:00", 50.5)],
+)
+def test_times_are_read_as_docker_writes_them(told: str, seconds: float) -> None:
+    assert (moment(told) - moment("2026-11-26T23:29:00Z")).total_seconds() == pytest.approx(seconds)
+
+
+def test_a_time_that_is_none_is_refused() -> None:
+    with pytest.raises(FaultFailed, match="'yesterday', which is none"):
+        moment("yesterday")
