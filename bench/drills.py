@@ -3,6 +3,7 @@
 
 usage: python -m bench.drills --stack-kind cluster|cluster-lag1|sentinel|sentinel-lag1 … [--only CASE …] [--repeat N] [--again]
        python -m bench.drills --table                    the table of all results that are there
+       python -m bench.drills --stack-kind cluster --collect DIR    take over what `drill.py run-all --report DIR` measured
 
 Each case leaves its raw figures in bench/results; one that is there with enough repetitions is not run again.
 """
@@ -22,12 +23,12 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from drills import journal as journals
 from drills.definition import find
 from drills.journal import Journal, RepetitionEntry
-from drills.objectives import policy_of
 from drills.runner import STEADY_SECONDS, Order, Runner
 from drills.workload.plan import Load
-from operations.bounds import failover_bound
+from operations.errors import UsageError
 from operations.inventory import Access
 from scripts._command import make_console, run
 from tests.live.harness import throw_away_stack
@@ -132,10 +133,15 @@ def figures(rep: RepetitionEntry) -> dict[str, Any]:
     }
 
 
-def raw(journal: Journal, kind: str, name: str, access: Access) -> dict[str, Any]:
+def bound_of(journal: Journal) -> dict[str, Any] | None:
+    """The formula that the window was judged by, where the objective was one."""
+    judged_by = (outcome for rep in journal.repetitions for outcome in rep.outcomes if outcome.name == "unavailable")
+    found = next((outcome for outcome in judged_by if outcome.limit_seconds is not None and "plus" in outcome.limit), None)
+    return None if found is None else {"seconds": found.limit_seconds, "formula": found.limit}
+
+
+def raw(journal: Journal, kind: str, name: str) -> dict[str, Any]:
     """The raw figures of one case."""
-    policy = policy_of(access.inventory)
-    bound = failover_bound(policy.timing, find(CASES[kind][name].drill).kind)
     return {
         "case": name,
         "kind": kind,
@@ -146,8 +152,8 @@ def raw(journal: Journal, kind: str, name: str, access: Access) -> dict[str, Any
         "engine": journal.engine,
         "versions": journal.versions,
         "workload": {key: journal.workload[key] for key in ("summary", "seed", "mode", "acks", "clients", "rate")},
-        "spec": KINDS[kind],
-        "bound": None if bound is None else {"seconds": bound.with_slack, "formula": bound.formula},
+        "spec": journal.spec,
+        "bound": bound_of(journal),
         "result": journal.result,
         "problems": list(journal.problems),
         "repetitions": [figures(rep) for rep in journal.repetitions],
@@ -214,8 +220,12 @@ def run_case(access: Access, kind: str, name: str, repeat: int, folder: Path, te
     load = Load(**{**case.load, **({"acks": access.inventory.replicas} if case.load else {})})
     order = Order(find(case.drill), folder / name, load, repeat, random.SystemRandom().randrange(2**31),
                   patience_seconds=STEADY_SECONDS, apply=False)  # fmt: skip
-    journal = Runner(access, order, tell).run()
-    data = raw(journal, kind, name, access)
+    keep(Runner(access, order, tell).run(), kind, name)
+
+
+def keep(journal: Journal, kind: str, name: str) -> None:
+    """Write the raw figures of a case, instead of those that are there."""
+    data = raw(journal, kind, name)
     for old in RESULTS.glob(f"*-drill-{kind}-{name}.json"):
         old.unlink()
     RESULTS.mkdir(exist_ok=True)
@@ -230,10 +240,22 @@ def main(
     repeat: Annotated[int, typer.Option(min=1, help="Repetitions of each case.")] = 10,
     again: Annotated[bool, typer.Option(help="Also what is there already.")] = False,
     table: Annotated[bool, typer.Option(help="Only show what is there.")] = False,
+    collect: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Take the figures from the reports of a `drill.py run-all` on such a stack."),
+    ] = None,
 ) -> None:
     """Run what is missing, then show everything."""
     progress = make_console(stderr=True)
     chosen = kinds or list(KINDS)
+    if collect is not None:
+        if len(chosen) != 1:
+            raise UsageError("--collect needs one --stack-kind: that of the stack which the reports are about")
+        for name, wanted in CASES[chosen[0]].items():
+            as_run = not wanted.load or find(wanted.drill).load is not None  # else it needs a load that run-all does not make
+            if as_run and (collect / wanted.drill / "journal.json").exists():
+                keep(journals.load(collect / wanted.drill), chosen[0], name)
+        table = True
     for kind in () if table else chosen:
         missing = [n for n in CASES[kind] if (not only or n in only) and (again or not done(kind, n, repeat))]
         if not missing:

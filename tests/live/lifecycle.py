@@ -20,8 +20,8 @@ RECOVERY_SECONDS = 30
 """From the kill of every server until the stack is as declared: restart, load, and for clusters the rejoin delay."""
 REPAIR_SECONDS = 60
 STOP_SECONDS = 20
-"""For all nodes at once: the 6 s that a handover may take at most (configs/node/handover.sh) and the server's own end, on a machine that
-is busy with other tests."""
+"""For all nodes at once: the 6 s that a handover may take at most (configs/node/handover.sh) and the server's own end, on a
+machine that is busy with other tests."""
 KEYS = 2000
 
 Record = Callable[[str, object], None]
