@@ -21,6 +21,8 @@ from tests.unit.states import inventory_of
 INVENTORY = inventory_of("standalone")
 NODE = INVENTORY.node("node-1")
 QUICK = Timeouts(connect_seconds=0.3, command_seconds=0.3)
+PATIENT = Timeouts(connect_seconds=5.0, command_seconds=5.0)
+"""For whatever is answered: a busy machine may be slow to do so."""
 OURS = f"{{title}} {{listen-addr}} {identity('shop', 'node-1')}"
 
 Answer = Callable[[list[str]], bytes]
@@ -32,9 +34,9 @@ def access_to(port: int) -> Access:
     return Access(inventory=inventory, credentials=Credentials.of({"admin": "hunter2"}))
 
 
-def link_to(port: int) -> Link:
+def link_to(port: int, timeouts: Timeouts = PATIENT) -> Link:
     access = access_to(port)
-    return Link(access, access.inventory.nodes[0], timeouts=QUICK)
+    return Link(access, access.inventory.nodes[0], timeouts=timeouts)
 
 
 def bulk(*words: str) -> bytes:
@@ -81,7 +83,7 @@ def serving(answer: Answer) -> Iterator[int]:
 
 def test_the_right_node_is_written_to() -> None:
     received: list[list[str]] = []
-    with serving(titled(OURS, received)) as port, Fleet(access_to(port), timeouts=QUICK) as fleet:
+    with serving(titled(OURS, received)) as port, Fleet(access_to(port), timeouts=PATIENT) as fleet:
         refusals = act(fleet, [Action("node-1", (("REPLICAOF", "NO", "ONE"), ("WRONG",)), None)], Credentials.of({}))
     assert received == [["REPLICAOF", "NO", "ONE"], ["WRONG"]]
     assert refusals == ["node-1 refused WRONG: no such thing"]
@@ -97,7 +99,7 @@ def test_the_right_node_is_written_to() -> None:
 )
 def test_a_stranger_is_never_written_to(title: str, phrase: str) -> None:
     received: list[list[str]] = []
-    with serving(titled(title, received)) as port, Fleet(access_to(port), timeouts=QUICK) as fleet:
+    with serving(titled(title, received)) as port, Fleet(access_to(port), timeouts=PATIENT) as fleet:
         (refusal,) = act(fleet, [Action("node-1", (("REPLICAOF", "NO", "ONE"),), None)], Credentials.of({}))
     assert received == []
     assert phrase in refusal
@@ -142,8 +144,8 @@ def test_a_hung_server_is_given_up_in_the_stated_time() -> None:
     with serving(hang) as port:
         started = time.monotonic()
         with pytest.raises(Unreachable, match=r"did not answer within 0\.3 s"):
-            link_to(port).ask("PING")
-        assert time.monotonic() - started < 1.5
+            link_to(port, QUICK).ask("PING")
+        assert time.monotonic() - started < 4
         release.set()
 
 
@@ -177,7 +179,7 @@ def test_a_fleet_turns_failures_into_values() -> None:
         access = access_to(port)
         alive = access.inventory.nodes[0]
         dead = alive.model_copy(update={"name": "node-2", "host_port": 1})
-        with Fleet(access, [alive, dead], timeouts=QUICK) as fleet:
+        with Fleet(access, [alive, dead], timeouts=PATIENT) as fleet:
             answers = fleet.each(lambda link: link.ask("PING"))
     assert answers["node-1"] == "OK"
     assert isinstance(answers["node-2"], Unreachable)
