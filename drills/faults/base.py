@@ -23,6 +23,8 @@ PART = "redis-topologies.drill.part"
 HELPER_IMAGE = "redis-topologies/client:1"
 POLL_SECONDS = 0.02
 EVIDENCE_SECONDS = 5.0
+KILLED = 137
+"""Status of a process that SIGKILL ended, as the shell and Docker count it."""
 
 
 class FaultFailed(ToolkitError):
@@ -69,14 +71,16 @@ class Engine:
         state: dict[str, Any] = self.container(node).attrs["State"]
         return state
 
-    def run(self, node: NodeEntry, script: str, check: bool = True) -> str:
-        """Run a shell script inside a node's container; its output. Raises FaultFailed when it fails and `check` is set."""
+    def run(self, node: NodeEntry, script: str, check: bool = True, may_die: bool = False) -> str:
+        """Run a shell script inside a node's container; its output. Raises FaultFailed when it fails and `check` is set; with
+        `may_die` the end of the container, which ends the script, is no failure."""
         try:
             answer: Any = self.container(node).exec_run(["sh", "-c", script])
         except APIError as error:
             raise FaultFailed(f"nothing can be run in {node.container}: {error.explanation or error}") from None
         text: str = answer.output.decode(errors="replace").strip()
-        if check and answer.exit_code != 0:
+        fine = (0, KILLED) if may_die else (0,)
+        if check and answer.exit_code not in fine:
             raise FaultFailed(f"a step in {node.container} failed: {text or f'status {answer.exit_code}'}")
         return text
 

@@ -32,9 +32,12 @@ def server_pids(engine: Engine, node: NodeEntry) -> tuple[int, ...]:
 
 
 def signal_server(engine: Engine, node: NodeEntry, signal: str) -> str:
-    """Send a signal to the server of a node, from inside its container, so that Docker does not count it as its own doing."""
-    script = f'pids=$({FIND_SERVER}); [ -n "$pids" ] || {{ echo no server runs; exit 1; }}; kill -{signal} $pids; echo $pids'
-    return engine.run(node, script)
+    """Send a signal to the server of a node, from inside its container, so that Docker does not count it as its own doing.
+
+    Returns the ids of the processes. With the server the container may end before the shell that killed it does (status 137).
+    """
+    script = f'pids=$({FIND_SERVER}); [ -n "$pids" ] || {{ echo no server runs; exit 1; }}; echo $pids; kill -{signal} $pids'
+    return engine.run(node, script, may_die=signal == "KILL")
 
 
 def ensure_running(engine: Engine, node: NodeEntry) -> bool:

@@ -2,6 +2,7 @@
 
 import random
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,11 +11,11 @@ from drills.bounds import Timing
 from drills.checkers.base import Verdict
 from drills.definition import catalogue, read
 from drills.examine import Repetition, Setup, examine
-from drills.faults.base import FaultFailed
+from drills.faults.base import Engine, FaultFailed
 from drills.faults.choose import MAKERS
 from drills.faults.flapping import flap_script
 from drills.faults.network import CHAIN_IN, CHAIN_OUT
-from drills.faults.process import moment
+from drills.faults.process import moment, signal_server
 from drills.faults.rolling import rolling_order
 from drills.objectives import Policy, default_objectives
 from drills.records import State
@@ -227,3 +228,31 @@ def test_times_are_read_as_docker_writes_them(told: str, seconds: float) -> None
 def test_a_time_that_is_none_is_refused() -> None:
     with pytest.raises(FaultFailed, match="'yesterday', which is none"):
         moment("yesterday")
+
+
+class Ended:
+    """A container whose scripts end with a status."""
+
+    def __init__(self, status: int) -> None:
+        self.status = status
+
+    def exec_run(self, _command: list[str]) -> Any:
+        return SimpleNamespace(output=b"20\n", exit_code=self.status)
+
+
+def engine_ending_with(status: int, monkeypatch: pytest.MonkeyPatch) -> Engine:
+    engine = Engine.__new__(Engine)
+    monkeypatch.setattr(engine, "container", lambda _node: Ended(status))
+    return engine
+
+
+def test_a_shell_that_ends_with_the_server_that_it_killed_has_done_its_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    node = inventory("cluster").nodes[0]
+    assert signal_server(engine_ending_with(137, monkeypatch), node, "KILL") == "20"
+
+
+def test_any_other_end_of_a_shell_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    node = inventory("cluster").nodes[0]
+    for status, signal in ((1, "KILL"), (137, "STOP")):
+        with pytest.raises(FaultFailed, match="a step in"):
+            signal_server(engine_ending_with(status, monkeypatch), node, signal)
