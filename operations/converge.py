@@ -17,7 +17,7 @@ from operations.replicate import decide_replication
 from operations.rolling import is_copying
 from operations.sentinels import decide_sentinels
 from operations.settle import settle_parameters
-from operations.steps import Action, Decision, Overdue, Wait, act, decision
+from operations.steps import Action, Addresses, Decision, Overdue, Wait, act, decision
 from operations.verdict import State, Verdict, verdict
 
 Report = Callable[[str], None]
@@ -69,12 +69,30 @@ class _Memory:
         return frozenset(overdue)
 
 
-def converge(access: Access, report: Report = print, seconds: float | None = None) -> ConvergeResult:
+def converge(
+    access: Access, report: Report = print, seconds: float | None = None, gone: Addresses = frozenset()
+) -> ConvergeResult:
     """Form, repair and complete the topology of `access`; `report` gets one line for each change and each longer wait.
+
+    `gone` are addresses of nodes that just left the stack; for `seconds` and what is raised see `reach_shape`. Raises CheckFailed
+    too when a server refuses a parameter.
+    """
+    started = time.monotonic()
+    with Fleet(access) as fleet:
+        changes, observation = reach_shape(fleet, access, report, seconds, gone)
+        changes += settle_parameters(access, fleet, observation, report)
+    judged = verdict(observation, access.inventory)
+    return ConvergeResult(tuple(changes), time.monotonic() - started, judged, observation)
+
+
+def reach_shape(
+    fleet: Fleet, access: Access, report: Report, seconds: float | None = None, gone: Addresses = frozenset()
+) -> tuple[list[str], Observation]:
+    """Act until roles and views are as declared; returns what was changed, and the last look.
 
     Takes at most `seconds` (default: a minute and what the declared time-outs need), or 15 minutes while nodes load or copy data.
     Raises NotOurs when a stranger answers, CheckFailed when data would have to be given up or the time is over, Unreachable when
-    nodes are missing at the end of it, InvalidInput for a change that needs more than converge.
+    nodes are missing at the end of it.
     """
     inventory = access.inventory
     limit = default_seconds(inventory) if seconds is None else seconds
@@ -82,28 +100,28 @@ def converge(access: Access, report: Report = print, seconds: float | None = Non
     memory, overdue = _Memory(), frozenset[str]()
     changes: list[str] = []
     refusals: list[str] = []
-    with Fleet(access) as fleet:
-        while True:
-            observation = look(fleet, inventory)
-            refuse_strangers(observation)
-            step = decide(observation, inventory, overdue)
-            if step.is_done:
-                changes += settle_parameters(access, fleet, observation, report)
-                return ConvergeResult(tuple(changes), time.monotonic() - started, verdict(observation, inventory), observation)
-            actions = memory.due(step.actions, time.monotonic())
-            for action in actions:
-                if action.text and action.text not in changes:
-                    changes.append(action.text)
-                    report(action.text)
-            refusals = act(fleet, actions, access.credentials) or refusals
-            now = time.monotonic()
-            overdue = memory.update(step.waits, now, report)
-            if now - started > (max(limit, BUSY_SECONDS) if is_copying(observation) and seconds is None else limit):
-                raise _timed_out(observation, inventory, step, refusals, now - started)
-            _pause(now - started)
+    while True:
+        observation = look(fleet, inventory)
+        refuse_strangers(observation)
+        step = decide(observation, inventory, overdue, gone)
+        if step.is_done:
+            return changes, observation
+        actions = memory.due(step.actions, time.monotonic())
+        for action in actions:
+            if action.text and action.text not in changes:
+                changes.append(action.text)
+                report(action.text)
+        refusals = act(fleet, actions, access.credentials) or refusals
+        now = time.monotonic()
+        overdue = memory.update(step.waits, now, report)
+        if now - started > (max(limit, BUSY_SECONDS) if is_copying(observation) and seconds is None else limit):
+            raise _timed_out(observation, inventory, step, refusals, now - started)
+        _pause(now - started)
 
 
-def decide(observation: Observation, inventory: Inventory, overdue: Overdue = frozenset()) -> Decision:
+def decide(
+    observation: Observation, inventory: Inventory, overdue: Overdue = frozenset(), gone: Addresses = frozenset()
+) -> Decision:
     """The next steps for any topology. Pure; raises as the deciding functions of each topology do."""
     if inventory.topology == "cluster":
         return decide_cluster(observation, inventory, overdue)
@@ -112,7 +130,7 @@ def decide(observation: Observation, inventory: Inventory, overdue: Overdue = fr
     copying = any(wait.key == "links" for wait in step.waits)
     if not inventory.sentinels or step.actions or copying or len(primaries) != 1:
         return step
-    watching = decide_sentinels(observation, inventory, primaries[0], overdue)
+    watching = decide_sentinels(observation, inventory, primaries[0], overdue, gone)
     return decision(watching.actions, (*step.waits, *watching.waits))
 
 

@@ -11,10 +11,10 @@ How a cluster forms fast (measured: all views equal after 0.2 to 0.4 s, `redis-c
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Address, IPv4Network
 
-from operations.errors import CheckFailed, InvalidInput, NotOurs
+from operations.errors import CheckFailed, NotOurs
 from operations.inventory import Inventory, NodeEntry
 from operations.observe import ClusterView, NodeState, Observation
 from operations.parse import SLOT_COUNT, ClusterNode, Slots, format_slots, normalise, slot_total, uncovered
@@ -70,8 +70,9 @@ class _Members:
 def decide_cluster(observation: Observation, inventory: Inventory, overdue: Overdue = frozenset()) -> Decision:
     """The next steps towards the declared cluster.
 
-    Raises NotOurs when a node belongs to another cluster, CheckFailed when slots have lost their last copy, InvalidInput when
-    the inventory has more shards than the live cluster.
+    A shard that is new gets a primary without slots and its replicas here; slots are moved to it by `operations/reshape.py`.
+
+    Raises NotOurs when a node belongs to another cluster, CheckFailed when slots have lost their last copy.
     """
     members = _Members(observation, inventory)
     waits = [Wait("nodes", f"{name} to answer: {_silence(members.states[name])}") for name in members.silent]
@@ -85,7 +86,6 @@ def decide_cluster(observation: Observation, inventory: Inventory, overdue: Over
     leaving = _live_strangers(members, overdue)
     if leaving:
         return decision(waits=[*waits, *leaving])
-    _refuse_new_shards(members)
     ghosts, ghost_waits = _ghosts(members, overdue)
     waits += ghost_waits
     actions = (*_node_timeouts(members, overdue), *ghosts, *_introduce(members), *_replicate(members))
@@ -202,27 +202,6 @@ def _groups(members: _Members) -> list[list[str]]:
     distinct = {id(group): group for group in group_of.values()}.values()
     named = [[name for name, view in members.views.items() if view.my_id in group] for group in distinct]
     return sorted((names for names in named if names), key=len, reverse=True)
-
-
-def _refuse_new_shards(members: _Members) -> None:
-    """The seam for scaling: shards that the live cluster does not have yet get slots by resharding, not here."""
-    if uncovered(view.slots for view in members.views.values()):
-        return
-    fresh = [
-        shard
-        for shard in members.inventory.shards
-        if all(
-            name in members.views and members.is_blank(name) and not members.views[name].handshakes
-            for name, entry in members.entries.items()
-            if entry.shard == shard
-        )
-    ]
-    if fresh:
-        live = len(members.inventory.shards) - len(fresh)
-        raise InvalidInput(
-            f"the inventory has {len(members.inventory.shards)} shards, the live cluster has {live}: adding shards means moving "
-            f"slots, which this release does not do. Set shards back to {live}; nothing was changed"
-        )
 
 
 def _refuse_lost_slots(members: _Members) -> None:
@@ -362,7 +341,18 @@ def shard_primary(observation: Observation, inventory: Inventory, entry: NodeEnt
         return serving[0]
     followed = Counter(names[p] for mate in mates if (p := mate.me.primary_id) in names and p is not None)
     candidates = [name for name, _ in followed.most_common() if views[name].slots and name != entry.name]
-    return candidates[0] if candidates else None
+    if candidates:
+        return candidates[0]
+    if uncovered(view.slots for view in views.values()):
+        return None  # the shard may have lost its slots; an empty node must not stand for them
+    return _new_primary(inventory, entry, views, followed)
+
+
+def _new_primary(inventory: Inventory, entry: NodeEntry, views: Mapping[str, ClusterView], followed: Counter[str]) -> str | None:
+    """Who leads a shard without slots: whom its nodes follow already, else the first of them; None when that is `entry`."""
+    empty = [e.name for e in inventory.data_nodes if e.shard == entry.shard and e.name in views and views[e.name].me.is_primary]
+    first = min(empty, key=lambda name: not followed[name], default=None)
+    return first if first != entry.name else None
 
 
 # The goal

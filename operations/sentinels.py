@@ -6,7 +6,7 @@ the replicas are connected: it reads them from the primary at once then, and onl
 
 from operations.inventory import Inventory, NodeEntry, SentinelSettings
 from operations.observe import NodeState, Observation, SentinelView
-from operations.steps import Action, Decision, Overdue, PasswordOf, Wait, Word, decision
+from operations.steps import Action, Addresses, Decision, Overdue, PasswordOf, Wait, Word, decision
 from operations.verdict import sentinel_problems
 
 PARALLEL_SYNCS = 1
@@ -15,8 +15,13 @@ FOLLOW_SECONDS = 15.0
 """Within this time after a failover every sentinel has heard of the new primary (hello messages every 2 s, some lost)."""
 
 
-def decide_sentinels(observation: Observation, inventory: Inventory, primary: str, overdue: Overdue = frozenset()) -> Decision:
-    """The next steps until every sentinel watches `primary` with the declared settings and sees everybody."""
+def decide_sentinels(
+    observation: Observation, inventory: Inventory, primary: str, overdue: Overdue = frozenset(), gone: Addresses = frozenset()
+) -> Decision:
+    """The next steps until every sentinel watches `primary` with the declared settings and sees everybody.
+
+    `gone` are addresses of nodes that left the stack; they are forgotten, alive or not.
+    """
     settings = inventory.sentinel
     if settings is None:
         return decision()
@@ -42,7 +47,7 @@ def decide_sentinels(observation: Observation, inventory: Inventory, primary: st
             text = f"{state.name} gets its declared settings"
             actions.append(Action(state.name, (_set(settings),), text))
     if not actions:
-        actions += _forget_the_dead(states, inventory)
+        actions += _forget(states, inventory, gone)
     for state in states:
         problems = list(sentinel_problems(state.name, state.sentinel, inventory, (primary,))) if state.sentinel else []
         if problems:
@@ -93,25 +98,25 @@ def _tidy(name: str, view: SentinelView) -> list[Action]:
     ]
 
 
-def _forget_the_dead(states: list[NodeState], inventory: Inventory) -> list[Action]:
+def _forget(states: list[NodeState], inventory: Inventory, gone: Addresses) -> list[Action]:
     """Replicas and sentinels that are gone for good count in majorities until a sentinel is reset: one sentinel at a time."""
     if inventory.sentinel is None:
         return []
-    dead = {state.name: _dead(state.sentinel, inventory) for state in states if state.sentinel}
+    former = {state.name: _former(state.sentinel, inventory, gone) for state in states if state.sentinel}
     for state in states:
-        if dead.get(state.name) and all(
+        if former.get(state.name) and all(
             _is_complete(other.sentinel, inventory) for other in states if other is not state and other.sentinel
         ):
-            text = f"{state.name} forgets {', '.join(dead[state.name])}, which left the stack"
+            text = f"{state.name} forgets {', '.join(former[state.name])}, which left the stack"
             return [Action(state.name, (("SENTINEL", "RESET", inventory.sentinel.service),), text)]
     return []
 
 
-def _dead(view: SentinelView, inventory: Inventory) -> list[str]:
+def _former(view: SentinelView, inventory: Inventory, gone: Addresses) -> list[str]:
     return [
         f"{entry.address}:{entry.port}"
         for entry in (*view.replicas, *view.peers)
-        if entry.is_down and inventory.at(entry.address, entry.port) is None
+        if (entry.address, entry.port) in gone or (entry.is_down and inventory.at(entry.address, entry.port) is None)
     ]
 
 

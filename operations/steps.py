@@ -60,6 +60,9 @@ class Decision:
 Overdue = frozenset[str]
 """Keys of waits whose patience is over."""
 
+Addresses = frozenset[tuple[str, int]]
+"""Addresses and ports of nodes."""
+
 
 def decision(actions: Iterable[Action] = (), waits: Iterable[Wait] = ()) -> Decision:
     return Decision(tuple(actions), tuple(waits))

@@ -19,21 +19,15 @@ from rich.table import Table
 
 from operations.errors import CheckFailed, UsageError
 from operations.inventory import load_access
-from operations.parse import format_slots
 from operations.reshard.mover import Limits, Progress
-from operations.reshard.plan import Measure, Size, megabytes, total
+from operations.reshard.plan import Measure, megabytes, total
 from operations.reshard.proposal import Proposal, propose
 from operations.reshard.run import Done, abort, carry_out, resume
+from operations.reshard.words import headline, memory_lines, slots_of
 from scripts._command import JsonOption, make_console, print_json, run
 
-WAYS = {
-    "keys": "key by key (MIGRATE)",
-    "valkey": "whole slots at once (CLUSTER MIGRATESLOTS)",
-    "redis": "whole slots at once (CLUSTER MIGRATION)",
-}
 PLAIN_SECONDS = 2.0
 """Between two lines of progress where no terminal shows a bar."""
-MOST_RANGES = 6
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, invoke_without_command=True)
 NamedOption = Annotated[str | None, typer.Option("--stack", metavar="NAME", help="The stack; before or after the command.")]
@@ -156,29 +150,12 @@ def show_plan(console: Console, proposal: Proposal) -> None:
         table.add_column(name, justify="right" if name in ("slots", "keys", "about") else "left")
     for move in proposal.moves:
         size = total([move], proposal.sizes)
-        ranges = move.ranges[:MOST_RANGES]
-        more = f" and {len(move.ranges) - MOST_RANGES} more ranges" if len(move.ranges) > MOST_RANGES else ""
-        words = (str(len(move.slots)), format_slots(ranges) + more, f"{size.keys:,}", megabytes(size.bytes))
+        words = (str(len(move.slots)), slots_of(move), f"{size.keys:,}", megabytes(size.bytes))
         table.add_row(move.source, move.target, *words)
     console.print(table)
-    console.print(
-        f"{proposal.goal}: {proposal.slots:,} slots with {proposal.total.keys:,} keys, about {megabytes(proposal.total.bytes)}, "
-        f"move {WAYS[proposal.way]}; about {max(1, round(proposal.seconds))} s",
-        markup=False,
-    )
+    console.print(headline(proposal), markup=False)
     for line in (*memory_lines(proposal), *(f"{name} gives all of its slots away and stays, empty" for name in proposal.emptied)):
         console.print(line, markup=False)
-
-
-def memory_lines(proposal: Proposal) -> Iterator[str]:
-    """Memory of every node that gets something, after the move."""
-    incoming: dict[str, Size] = {}
-    for move in proposal.moves:
-        incoming[move.target] = incoming.get(move.target, Size()) + total([move], proposal.sizes)
-    for name, size in incoming.items():
-        room = proposal.memory[name]
-        limit = f"{megabytes(room.most)}, {1 - (room.used + size.bytes) / room.most:.0%} free" if room.most else "no limit"
-        yield f"{name} will use about {megabytes(room.used + size.bytes)} of {limit}"
 
 
 @contextmanager

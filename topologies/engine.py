@@ -168,29 +168,41 @@ def _created(client: docker.DockerClient, image: str, volume: str) -> Iterator[C
         container.remove(force=True)
 
 
-def read_identity(client: docker.DockerClient, volume: str, image: str) -> dict[str, str]:
-    """What the start script wrote into a data volume: key=value lines; empty for a volume that was never used."""
+def read_file(client: docker.DockerClient, volume: str, image: str, path: str) -> str | None:
+    """A text file of a volume; None when it is not there."""
     with _created(client, image, volume) as container:
         try:
-            chunks, _ = container.get_archive("/data/identity")
+            chunks, _ = container.get_archive(f"/data/{path}")
         except NotFound:
-            return {}
+            return None
         with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive:
-            member = archive.extractfile("identity")
-            text = member.read().decode() if member else ""
+            member = archive.extractfile(path.rpartition("/")[2])
+            return member.read().decode() if member else None
+
+
+def read_identity(client: docker.DockerClient, volume: str, image: str) -> dict[str, str]:
+    """What the start script wrote into a data volume: key=value lines; empty for a volume that was never used."""
+    text = read_file(client, volume, image, "identity") or ""
     return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
 
 
+def some_image(state: EngineState, plan: Plan) -> str | None:
+    """An image of which a container can be created to look into a volume."""
+    return next((state.images[name] for name in (plan.image, *sorted(state.images)) if name in state.images), None)
+
+
 def with_identities(client: docker.DockerClient, state: EngineState, plan: Plan) -> EngineState:
-    """The state with what the plan's own volumes tell about themselves; looked into only where no container uses them."""
+    """The state with what the stack's own volumes tell about themselves; looked into only where no container uses them."""
     standing = {container.name for container in state.containers}
-    wanted = {node.volume for node in plan.data_nodes if node.container not in standing}
-    image = next(iter(state.images.get(name) for name in (plan.image, *sorted(state.images)) if name in state.images), None)
+    planned = {node.volume: node.container for node in plan.data_nodes}
+    image = some_image(state, plan)
     if image is None:
         return state
 
     def looked(volume: FoundVolume) -> FoundVolume:
-        if volume.name not in wanted:
+        holds_data = volume.labels.get(f"{LABEL_PREFIX}.shard", "0") != "0"
+        ours = volume.name in planned or (stack_of(volume.labels) == plan.stack and holds_data)
+        if not ours or planned.get(volume.name, volume.name.removesuffix("-data")) in standing:
             return volume
         return dataclasses.replace(volume, identity=read_identity(client, volume.name, image))
 

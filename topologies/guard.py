@@ -9,6 +9,7 @@ from ipaddress import IPv4Network
 
 from topologies.engine import EngineState, FoundVolume, stack_of
 from topologies.plan import LABEL_PREFIX, Plan
+from topologies.standing import own_containers
 
 OWN_IMAGES = "redis-topologies/node:"
 
@@ -94,37 +95,22 @@ def _image(plan: Plan, state: EngineState) -> Iterator[str]:
 
 
 def _changes(plan: Plan, state: EngineState) -> Iterator[str]:
-    """Changes of a stack that stands which this release does not carry out online."""
-    standing = [c for c in state.containers if stack_of(c.labels) == plan.stack and _owner(c.labels) == plan.owner]
-    for carrier in standing:
-        if carrier.name != plan.carrier:
-            continue
+    """Changes of a stack that stands which cannot be carried out online; see `topologies/change.py` for those that can."""
+    for carrier in own_containers(plan, state):
         topology = carrier.labels.get(f"{LABEL_PREFIX}.topology", plan.spec.topology)
-        shards = carrier.labels.get(f"{LABEL_PREFIX}.shards", str(plan.spec.shard_count))
-        if topology != plan.spec.topology and "cluster" in (topology, plan.spec.topology):
+        if carrier.name == plan.carrier and topology != plan.spec.topology and "cluster" in (topology, plan.spec.topology):
             yield (
                 f"stack {plan.stack} runs as {topology} and cannot become {plan.spec.topology} in place, because the "
                 "keys of a cluster "
                 "are spread over slots; make a second stack and move the data, or destroy this one first"
             )
-        elif shards != str(plan.spec.shard_count):
-            yield (
-                f"stack {plan.stack} runs with {shards} shards and the spec says {plan.spec.shard_count}; this "
-                "release does not move "
-                f"slots yet: set shards back to {shards}"
-            )
-    planned = {node.container for node in plan.nodes}
-    leaving = sorted(c.name for c in standing if c.name not in planned and c.labels.get(f"{LABEL_PREFIX}.shard", "0") != "0")
-    if leaving:
-        yield (
-            f"{', '.join(leaving)} would be removed, and since roles change at run time one of them may be the "
-            "primary; this release "
-            "does not remove data nodes from a stack that runs: set replicas back"
-        )
 
 
 def _kept_data(plan: Plan, state: EngineState) -> Iterator[str]:
-    """Data volumes without their containers were kept by a destroy; they are adopted only when they fit."""
+    """Data volumes without their containers were kept by a destroy, or by nodes that left; they are adopted only when they fit.
+
+    While the stack stands, its own nodes hold the data, and nothing on a volume of a node that left counts any more.
+    """
     standing = {container.name for container in state.containers}
     nodes = {node.volume: node for node in plan.data_nodes if node.container not in standing}
     kept = [volume for volume in state.volumes if volume.name in nodes and volume.identity]
@@ -135,28 +121,35 @@ def _kept_data(plan: Plan, state: EngineState) -> Iterator[str]:
         and volume.name not in {node.volume for node in plan.nodes}
         and volume.labels.get(f"{LABEL_PREFIX}.shard", "0") != "0"
         and volume.name.removesuffix("-data") not in standing
+        and volume.identity
     )
     choices = (
         f"either change the spec to fit, or use another stack name, or give the data up: make down STACK={plan.stack} DATA=delete"
     )
     if not kept:
         return
-    for reason in sorted({reason for volume in kept for reason in _misfits(plan, volume)}):
+    is_up = any(found.labels.get(f"{LABEL_PREFIX}.shard", "0") != "0" for found in own_containers(plan, state))
+    misfits = [_unreadable] if is_up else [_of_another_shape, _unreadable]
+    for reason in sorted({reason for volume in kept for misfit in misfits for reason in misfit(plan, volume)}):
         yield f"kept data of stack {plan.stack} does not fit: {reason}; {choices}"
-    if orphans and plan.spec.topology == "cluster":
+    if orphans and plan.spec.topology == "cluster" and not is_up:
         yield (
             f"kept data of stack {plan.stack} does not fit: {', '.join(orphans)} belong to it, but the spec has "
             f"no node for them; {choices}"
         )
 
 
-def _misfits(plan: Plan, volume: FoundVolume) -> Iterator[str]:
+def _of_another_shape(plan: Plan, volume: FoundVolume) -> Iterator[str]:
     found, spec = volume.identity, plan.spec
     topology = found.get("topology", "?")
     if topology != spec.topology and "cluster" in (topology, spec.topology):
         yield f"it was written by a {topology}, the spec says {spec.topology}"
     elif topology == "cluster" and found.get("shards") != str(spec.shard_count):
         yield f"it was written with {found.get('shards')} shards, the spec says {spec.shard_count}"
+
+
+def _unreadable(plan: Plan, volume: FoundVolume) -> Iterator[str]:
+    found, spec = volume.identity, plan.spec
     engine, version = found.get("engine", "?"), found.get("version", "0.0")
     readable = READS_DATA_OF[spec.engine.name]
     if engine not in readable:

@@ -9,12 +9,14 @@ from operations.errors import ToolkitError, Unreachable
 from operations.owner import current_owner_id
 from topologies import engine
 from topologies.allocation import ALL_PORTS, allocate
+from topologies.change import Outlook, outlook
 from topologies.components import TopologyArgs, topology_class
 from topologies.guard import problems
 from topologies.load import load_spec
 from topologies.plan import Plan, make_plan
 from topologies.rules import check
 from topologies.spec import Spec
+from topologies.standing import shape_of
 
 ROOT = Path(__file__).resolve().parent.parent
 SPEC_KEY = "spec"
@@ -23,10 +25,10 @@ SPEC_KEY = "spec"
 def run() -> None:
     """Register the stack; a problem that the user can solve ends in sentences, not in a traceback."""
     try:
-        plan, standing = prepare(pulumi.get_stack(), _settings())
+        args = prepare(pulumi.get_stack(), _settings())
     except ToolkitError as error:
         raise pulumi.RunError(str(error)) from None
-    topology = topology_class(plan)(plan.stack, TopologyArgs(plan=plan, standing=standing))
+    topology = topology_class(args.plan)(args.plan.stack, args)
     pulumi.export("inventory", topology.inventory)
     pulumi.export("credentials", topology.credentials)
     pulumi.export("connection", topology.connection)
@@ -47,8 +49,8 @@ def read_spec(stack: str, settings: dict[str, str]) -> Spec:
     return load_spec(path if path.is_absolute() else ROOT / path, overrides)
 
 
-def prepare(stack: str, settings: dict[str, str]) -> tuple[Plan, frozenset[str]]:
-    """The plan of a stack and the names of its containers that stand already; raises ToolkitError when it must not be."""
+def prepare(stack: str, settings: dict[str, str]) -> TopologyArgs:
+    """The plan of a stack and what of it stands already; raises ToolkitError when it must not be."""
     spec = read_spec(stack, settings)
     client = engine.connect()
     state = engine.read_state(client, ALL_PORTS)
@@ -64,8 +66,23 @@ def prepare(stack: str, settings: dict[str, str]) -> tuple[Plan, frozenset[str]]
     found = problems(plan, engine.with_identities(client, state, plan))
     if found:
         raise Refused(plan.stack, found)
+    shape = shape_of(plan, state)
+    if shape.is_another(plan):
+        _announce(plan, outlook(client, state, plan, shape))
     names = {node.container for node in plan.nodes}
-    return plan, frozenset(container.name for container in state.containers if container.name in names)
+    standing = frozenset(container.name for container in state.containers if container.name in names)
+    return TopologyArgs(plan, standing, shape.leaving, shape.shards)
+
+
+def _announce(plan: Plan, change: Outlook) -> None:
+    """Tell what a change of topology will do; raises Refused when it must not be."""
+    losses = () if plan.spec.change.accept_loss else change.losses
+    if change.problems or losses:
+        way_out = (f"to go on all the same: pulumi config set change.accept_loss true --stack {plan.stack}",) if losses else ()
+        raise Refused(plan.stack, (*change.problems, *losses, *way_out))
+    for line in change.losses:
+        pulumi.log.warn(f"change.accept_loss: {line}")
+    pulumi.log.info("\n  ".join((f"stack {plan.stack} changes while it runs; no data node is replaced for it:", *change.lines)))
 
 
 class Refused(Unreachable):

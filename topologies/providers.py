@@ -4,9 +4,12 @@ Renaming or moving a class here would show as a change on every stack made by an
 """
 
 import secrets
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pulumi.dynamic import CreateResult, DiffResult, ResourceProvider, UpdateResult
+
+if TYPE_CHECKING:
+    from operations.change import Change
 
 PASSWORD_BYTES = 32
 
@@ -29,29 +32,58 @@ def _passwords(users: list[str], known: dict[str, str]) -> dict[str, str]:
 
 
 class ConvergenceProvider(ResourceProvider):
-    """Brings the running servers to what is declared; see `operations.converge`.
+    """Brings the running servers to what is declared; see `operations.converge`, and `operations.reshape` for another topology.
 
     Inputs: `inventory` (plain data), `credentials` (secret), `revisions` (ids of the node containers and a digest of the
-    files that they read): a change of any of them asks for another look at the live servers.
+    files that they read): a change of any of them asks for another look at the live servers. `standing` tells what the engine
+    has and the plan has not: `leaving` nodes, and the number of `shards` that was last begun; it counts while it differs.
     """
 
     def create(self, props: dict[str, Any]) -> CreateResult:
-        return CreateResult(id_=f"converged-{props['inventory']['stack']}", outs=_converged(props))
+        return CreateResult(id_=f"converged-{props['inventory']['stack']}", outs=_converged({}, props))
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
         watched = ("inventory", "credentials", "revisions")
-        return DiffResult(changes=any(_olds.get(name) != _news.get(name) for name in watched))
+        changed = any(_olds.get(name) != _news.get(name) for name in watched)
+        return DiffResult(changes=changed or _is_unfinished(_news))
 
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
-        return UpdateResult(outs=_converged(_news))
+        return UpdateResult(outs=_converged(_olds, _news))
 
 
-def _converged(props: dict[str, Any]) -> dict[str, Any]:
+def _is_unfinished(props: dict[str, Any]) -> bool:
+    """Something of another shape stands on the engine, from this change or from one that was interrupted."""
+    standing = props.get("standing") or {}
+    return bool(standing.get("leaving")) or standing.get("shards") not in (None, _shards(props))
+
+
+def _shards(props: dict[str, Any]) -> int | None:
+    """The number of shards of a cluster; None for other topologies, and for a stack that was not made yet."""
+    cluster = props.get("inventory", {}).get("cluster")
+    return int(cluster["shards"]) if cluster else None
+
+
+def change_of(olds: dict[str, Any], news: dict[str, Any]) -> "Change":
+    """What changes in topology: nodes that leave, and another number of shards than was reached, or begun, before."""
+    from operations.change import Change  # noqa: PLC0415
+    from operations.inventory import NodeEntry  # noqa: PLC0415
+
+    standing = news.get("standing") or {}
+    return Change(
+        leaving=tuple(NodeEntry.model_validate(entry) for entry in standing.get("leaving", ())),
+        rebalance=any(count not in (None, _shards(news)) for count in (standing.get("shards"), _shards(olds))),
+        accept_loss=bool(news["inventory"]["spec"].get("change", {}).get("accept_loss")),
+    )
+
+
+def _converged(olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
     # Imported here: the program itself, which only pickles a reference to this class, need not load the client library.
-    from operations.converge import converge  # noqa: PLC0415
     from operations.inventory import Access, Credentials, Inventory  # noqa: PLC0415
+    from operations.orphan import end_with_parent  # noqa: PLC0415
+    from operations.reshape import reshape  # noqa: PLC0415
 
-    access = Access(inventory=Inventory.model_validate(props["inventory"]), credentials=Credentials.of(props["credentials"]))
-    result = converge(access, report=lambda line: print(line, flush=True))
+    end_with_parent()
+    access = Access(inventory=Inventory.model_validate(news["inventory"]), credentials=Credentials.of(news["credentials"]))
+    result = reshape(access, change_of(olds, news), report=lambda line: print(line, flush=True))
     versions = sorted({node.info.version for node in result.observation.nodes if node.info})
-    return {**props, "version": " ".join(versions)}
+    return {**news, "version": " ".join(versions)}

@@ -160,6 +160,14 @@ class DataSpec(_Model):
     adopt_owner: str | None = Field(None, description="take over kept volumes that another Pulumi backend made: its owner id")
 
 
+class ChangeSpec(_Model):
+    """How far a change of a running stack may go."""
+
+    accept_loss: Flag = Field(
+        False, description="carry out changes of topology that the guard refuses because data or a quorum could be lost"
+    )
+
+
 ParameterValue = bool | int | float | str
 
 
@@ -181,6 +189,7 @@ class Spec(_Model):
     network: NetworkSpec = NetworkSpec()
     limits: LimitsSpec = LimitsSpec()
     data: DataSpec = DataSpec()
+    change: ChangeSpec = ChangeSpec()
     objectives: Objectives = Objectives()
     backup: BackupSettings = BackupSettings()
     parameters: dict[str, ParameterValue] = Field(

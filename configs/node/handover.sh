@@ -13,6 +13,16 @@ is_stopping() {
     return 0 # no answer, or a stranger: not a successor either way
 }
 
+# Convergence told this node that it left the stack (operations/reshape.py), and it takes part in nothing any more.
+has_left() {
+    case $(me CONFIG GET proc-title-template | tail -n 1) in *" left") ;; *) return 1 ;; esac
+    if [ "$TOPOLOGY" = cluster ]; then
+        [ "$(me CLUSTER INFO | field cluster_known_nodes)" = 1 ] && [ "$(me DBSIZE)" = 0 ]
+    else
+        [ "$(me ROLE | sed -n 2p)" = 127.0.0.1 ]
+    fi
+}
+
 # Online replicas, "address offset" a line, the most advanced first.
 online_replicas() {
     me INFO replication | grep -E '^slave[0-9]+:.*state=online' |

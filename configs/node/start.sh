@@ -25,11 +25,14 @@ else
     set -- "$(server_binary)" "$DATA/server.conf"
 fi
 
-stopping=
+stopping='' left=''
 on_stop() {
     [ -z "$stopping" ] || return 0
     stopping=yes
-    [ "$KIND" = sentinel ] || hand_over
+    if [ "$KIND" != sentinel ]; then
+        . "$config/node.env" # topology and peers may have changed since the start
+        if has_left; then left=yes; else hand_over; fi
+    fi
     kill -TERM "$server" 2>/dev/null
 }
 trap on_stop TERM INT
@@ -46,4 +49,6 @@ if [ -n "$stopping" ]; then
     say "stopped with status $status"
     [ "$KIND" = sentinel ] || linger
 fi
+# Its data lives on in the nodes that stayed, and must not come back when the stack grows again.
+[ -z "$left" ] || { rm -rf "${DATA:?}"/* && say "left the stack; the volume is empty"; }
 exit "$status"

@@ -25,6 +25,10 @@ from operations.reshard.plan import (
 )
 
 
+class Unfinished(CheckFailed):
+    """A move is under way, or was interrupted and has to be ended first."""
+
+
 @dataclass(frozen=True)
 class Proposal:
     """What would be done. `problems` forbid it; `seconds` is an estimate."""
@@ -82,7 +86,7 @@ def propose(
     """The plan for a goal, from one look at the cluster; nothing is changed.
 
     `placement` (slot to primary) takes the place of weights. `joining` are primaries that do not exist yet, with their memory
-    limit in bytes: a preview of new shards, which cannot be carried out before they are there. Raises CheckFailed while a move is
+    limit in bytes: a preview of new shards, which cannot be carried out before they are there. Raises Unfinished while a move is
     under way or slots stand open.
     """
     inventory = access.inventory
@@ -122,12 +126,12 @@ def _refuse_unfinished(journal: Journal, live: Live) -> None:
     found = journal.read()
     stack = live.inventory.stack
     if found.entry is not None:
-        raise CheckFailed(
+        raise Unfinished(
             f"a move of slots in stack {stack} began at {found.entry.since} by {found.entry.by} and has not ended. Run "
             f"`scripts/reshard.py resume --stack {stack}` to go on, or `abort` to leave slots where they are"
         )
     if live.marks:
         slots = format_slots(ranges_of(slot for _, slot in live.marks))
-        raise CheckFailed(
+        raise Unfinished(
             f"slots {slots} of stack {stack} stand open: somebody moves them. `resume` ends these moves, if nobody does"
         )

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operations.errors import CheckFailed, InvalidInput, NotOurs
+from operations.errors import CheckFailed, NotOurs
 from operations.form import SETTLE, decide_cluster, planned_slots, shard_primary
 from operations.inventory import Inventory
 from operations.observe import NodeState
@@ -284,13 +284,29 @@ def test_new_replicas_of_a_grown_stack_join_the_primaries_that_serve_now() -> No
     assert all(model.members[f"node-{s}-3"].primary_id == identifier(f"node-{s}-1") for s in (1, 2, 3))
 
 
-def test_new_shards_are_refused_and_not_met() -> None:
-    grown = inventory_of("cluster", shards=4)
-    model = SimulatedCluster(grown)
-    model.members |= formed_model().members
-    with pytest.raises(InvalidInput, match=r"the inventory has 4 shards, the live cluster has 3: .* Set shards back to 3"):
-        run(model)
-    assert not model.members["node-4-1"].known
+@pytest.mark.parametrize("replicas", [0, 1, 2])
+def test_new_shards_join_with_a_primary_without_slots_and_its_replicas(replicas: int) -> None:
+    small, grown = inventory_of("cluster", replicas=replicas), inventory_of("cluster", shards=5, replicas=replicas)
+    old, model = SimulatedCluster(small), SimulatedCluster(grown)
+    run(old)
+    model.members |= old.members
+    run(model)
+    for name, member in model.members.items():
+        node = grown.node(name)
+        assert bool(member.slots) == (node.shard <= 3 and node.member == 1)
+        assert member.primary_id == (None if node.member == 1 else identifier(f"node-{node.shard}-1"))
+        assert len(member.known) == len(model.members) - 1
+
+
+def test_a_shard_that_was_emptied_keeps_its_primary_and_its_replicas() -> None:
+    model = formed_model()
+    model.members["node-1-1"].slots = ((0, 10921),)
+    model.members["node-2-1"].slots = ()
+    for member in model.members.values():
+        for name in ("node-1-1", "node-2-1"):
+            if identifier(name) in member.known:
+                member.known[identifier(name)] = model.line(name)
+    assert decide_cluster(model.observe(), CLUSTER).is_done
 
 
 def test_a_replica_that_left_the_stack_is_forgotten_once_it_is_seen_as_gone() -> None:

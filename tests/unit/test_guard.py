@@ -111,22 +111,31 @@ def test_standalone_may_become_replication_in_place() -> None:
     assert problems(after, engine_with(after, containers=standing(before))) == ()
 
 
-def test_another_shard_count_on_a_running_stack_is_refused_until_slots_can_move() -> None:
-    before, after = plan_of(shards=3), plan_of(shards=5)
-    (problem,) = problems(after, engine_with(after, containers=standing(before)))
-    assert "runs with 3 shards and the spec says 5" in problem
+def test_other_numbers_of_shards_replicas_and_sentinels_are_let_through() -> None:
+    shapes = ((plan_of(shards=3), plan_of(shards=5)), (plan_of("replication", replicas=2), plan_of("replication", replicas=1)))
+    for one, other in (*shapes, (plan_of("sentinel", sentinel={"count": 5}), plan_of("sentinel", sentinel={"count": 3}))):
+        for before, after in ((one, other), (other, one)):
+            assert problems(after, engine_with(after, containers=standing(before))) == ()
 
 
-def test_removing_a_data_node_of_a_running_stack_is_refused() -> None:
-    before, after = plan_of("replication", replicas=2), plan_of("replication", replicas=1)
-    (problem,) = problems(after, engine_with(after, containers=standing(before)))
-    assert problem.startswith("redis-shop-node-3 would be removed")
+def test_volumes_of_nodes_that_left_do_not_hinder_a_stack_that_stands() -> None:
+    three, five, four = plan_of(shards=3), plan_of(shards=5), plan_of(shards=4)
+    left = tuple(volume for volume in kept(five) if volume.name not in {node.volume for node in three.nodes})
+    assert problems(four, engine_with(four, containers=standing(three), volumes=left)) == ()
 
 
-def test_removing_a_sentinel_is_let_through() -> None:
-    before = plan_of("sentinel", sentinel={"count": 5, "quorum": 2})
-    after = plan_of("sentinel", sentinel={"count": 3, "quorum": 2})
-    assert problems(after, engine_with(after, containers=standing(before))) == ()
+def test_what_a_newer_engine_left_is_refused_also_while_the_stack_stands() -> None:
+    three, four = plan_of(shards=3, engine={"version": "7.0"}), plan_of(shards=4, engine={"version": "7.0"})
+    left = tuple(v for v in kept(four, version="8.0.2") if v.name not in {node.volume for node in three.nodes})
+    assert any(
+        "cannot read" in problem for problem in problems(four, engine_with(four, containers=standing(three), volumes=left))
+    )
+
+
+def test_empty_volumes_of_nodes_that_left_do_not_hinder_the_next_up_after_a_destroy() -> None:
+    three, five = plan_of(shards=3), plan_of(shards=5)
+    empty = tuple(dataclasses.replace(v, identity={}) for v in kept(five) if v.name not in {node.volume for node in three.nodes})
+    assert problems(three, engine_with(three, volumes=(*kept(three), *empty))) == ()
 
 
 def test_kept_data_of_the_same_shape_is_adopted() -> None:

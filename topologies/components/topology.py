@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import pulumi
 import pulumi_docker as docker
 from pulumi.dynamic import Resource
 
+from operations.inventory import NodeEntry
 from topologies import outputs
 from topologies.components.carrier import carrier
 from topologies.components.node import data_volume, node_container, volume_labels
@@ -41,10 +42,15 @@ class Convergence(Resource, module="redis", name="Convergence"):
 
 @dataclass(frozen=True)
 class TopologyArgs:
-    """`standing` names the containers that exist already: those are replaced one after the other, new ones start at once."""
+    """`standing` names the containers that exist already: those are replaced one after the other, new ones start at once.
+
+    `leaving` are nodes that run and are not planned any more; `shards` is the number of shards that was last begun.
+    """
 
     plan: Plan
     standing: Collection[str] = ()
+    leaving: Sequence[NodeEntry] = ()
+    shards: int | None = None
 
 
 class Topology(pulumi.ComponentResource):
@@ -102,6 +108,8 @@ class Topology(pulumi.ComponentResource):
                     "containers": [container.id for container in containers],
                     "files": passwords.apply(lambda known: _digest(plan, known)),
                 },
+                # Nodes that leave are no resources any more: Pulumi deletes them last, after this has let them go.
+                "standing": {"leaving": [node.model_dump() for node in args.leaving], "shards": args.shards},
             },
             pulumi.ResourceOptions(parent=self, depends_on=containers),
         )
