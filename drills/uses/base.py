@@ -77,6 +77,15 @@ class Use:
     not_on: Mapping[Topology, str] = field(default_factory=dict)
 
 
+Judge = Callable[[str, str, Facts], Finding]
+"""A judgement under a name and a title: a use and its careless twin are judged alike."""
+
+
+def workload(name: str, title: str, judge: Judge, twin: str | None = None) -> Use:
+    """A workload whose judgement carries its name."""
+    return Use(name, title, lambda facts: judge(name, title, facts), twin)
+
+
 def allowed(use: str, what: str, limit: int | float, measured: float, text: str, unit: str = "") -> Outcome:
     """A promise with a limit on a number."""
     verdict = Verdict.TRUE if measured <= limit else Verdict.FALSE

@@ -3,11 +3,18 @@
 from collections.abc import Sequence
 
 from drills.uses.base import Use
+from drills.uses.board import BOARDS
+from drills.uses.broadcast import BROADCASTS
+from drills.uses.cache import CACHES
+from drills.uses.flags import FLAGS
+from drills.uses.kept import KEPT
+from drills.uses.limiter import LIMITERS
 from drills.uses.lock import LOCKS
+from drills.uses.queue import QUEUES
 from operations.errors import UsageError
 from operations.inventory import Topology
 
-USES: dict[str, Use] = {use.name: use for use in (*LOCKS,)}
+USES: dict[str, Use] = {use.name: use for use in (*LOCKS, *QUEUES, *CACHES, *KEPT, *LIMITERS, *BOARDS, *BROADCASTS, *FLAGS)}
 CAREFUL = tuple(name for name, use in USES.items() if use.twin is None)
 CARELESS = tuple(name for name, use in USES.items() if use.twin is not None)
 GROUPS = {"all": CAREFUL, "careless": CARELESS}

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from drills.records import Event
-from drills.uses.base import EXAMPLES, SECOND, Facts, Finding, Use, allowed, at, measured_only, plural, unknown
+from drills.uses.base import EXAMPLES, SECOND, Facts, Finding, allowed, at, measured_only, plural, unknown, workload
 
 AFTER_SECONDS = 3.0
 """Grants of the time of a fault go on for up to their time to live after it."""
@@ -84,11 +84,7 @@ def judge_as(use: str, title: str, facts: Facts) -> Finding:
     return Finding(use, title, sentence, tuple(outcomes), figures, tuple(details), bad)
 
 
-def _use(name: str, title: str, twin: str | None = None) -> Use:
-    return Use(name, title, lambda facts: judge_as(name, title, facts), twin)
-
-
 LOCKS = (
-    _use("lock", "Distributed lock with fencing"),
-    _use("lock-careless", "Lock by SETNX, EXPIRE and DEL", "lock"),
+    workload("lock", "Distributed lock with fencing", judge_as),
+    workload("lock-careless", "Lock by SETNX, EXPIRE and DEL", judge_as, "lock"),
 )

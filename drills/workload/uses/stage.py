@@ -4,7 +4,7 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,6 +20,7 @@ from drills.workload.settings import Settings
 CUT_OFF_ACTORS = 1000
 """Actors on the side that is cut off are numbered from here."""
 PATIENT_SECONDS = 2.0
+AGAIN_SECONDS = 0.1
 SCAN_COUNT = 500
 
 
@@ -112,6 +113,7 @@ class Actor(threading.Thread):
         self.halt = threading.Event()
         self.begin = threading.Event()
         self.state: Any = None
+        self.turns = self.taken = self.lives = 0
         self.broken: str | None = None
         self._client: Any = None
 
@@ -140,6 +142,28 @@ class Actor(threading.Thread):
         """Record what was tried in vain, or with an unknown end."""
         self.event(verb, subject, start, value, other, outcome=outcome_of(error), error=error_word(error))
 
+    def surely(self, verb: str, subject: str, do: Callable[[], object], value: int = 0, other: int = 0) -> bool:
+        """Do something that may be repeated until it is known to be done, and record it from the first attempt; whether it was.
+
+        Where nobody tells who is primary, the instance starts again after an error, and nobody knows.
+        """
+        start = self.stage.now()
+        while True:
+            try:
+                do()
+            except redis.RedisError as error:
+                direct = self.stage.settings.client.way == "direct"
+                if direct or self.halt.is_set():
+                    self.event(verb, subject, start, value, other, outcome="info", error=error_word(error))
+                    if direct:
+                        self.state = None
+                        raise
+                    return False
+                self.rest(AGAIN_SECONDS)
+            else:
+                self.event(verb, subject, start, value, other)
+                return True
+
     def drop_client(self) -> None:
         self._client = None
 
@@ -157,6 +181,7 @@ class Actor(threading.Thread):
             except Crashed:
                 self.event("crash", "", start)
                 self.state = self._client = None
+                self.lives += 1
             except (redis.RedisError, OSError) as error:
                 self.failed("trouble", "", start, error)
                 if self.stage.settings.client.way == "direct":
