@@ -20,7 +20,7 @@ from drills.workload.uses.stage import Actor, Use
 ROWS, ABSENT = 6, 3
 FRESH_SECONDS, GRACE_SECONDS, ABSENT_SECONDS = 1.0, 1.0, 1.0
 LOAD_SECONDS = 0.03
-WRITE_ONE_IN, ABSENT_ONE_IN = 15, 4
+WRITE_ONE_IN, ABSENT_ONE_IN = 50, 4
 DOWN_EVERY, DOWN_FROM = 10, 9
 """Of every ten seconds of the history, the origin is down in the last."""
 SOURCES = ("cache", "stale", "origin", "local")
