@@ -1,0 +1,117 @@
+"""The digest of a running stack, shard by shard, from its primaries or from replicas of them."""
+
+import threading
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import reduce
+from operator import add
+from typing import Literal
+
+from operations.connect import Fleet
+from operations.digest.definition import Digest, boundaries_from
+from operations.digest.reader import Reader, Watch
+from operations.errors import Undetermined, Unreachable
+from operations.inventory import Access
+from operations.observe import Observation, look
+from operations.reshard.live import live_of, require_whole
+from operations.reshard.wire import KeyLink
+
+Source = Literal["primary", "replica"]
+
+
+@dataclass(frozen=True)
+class StackDigest:
+    """Digests by the node that was read. `libraries_differ`: not all shards have the same function libraries."""
+
+    stack: str
+    nodes: Mapping[str, Digest]
+    seconds: float
+    longest_seconds: float
+    """The longest call of all, seen from here."""
+
+    @property
+    def total(self) -> Digest:
+        return reduce(add, self.nodes.values())
+
+    @property
+    def libraries_differ(self) -> bool:
+        return len({digest.libraries for digest in self.nodes.values()}) > 1
+
+
+def digest_stack(
+    access: Access,
+    boundaries_ms: tuple[int, ...] | None = None,
+    source: Source = "primary",
+    watch: Watch = lambda _: None,
+) -> StackDigest:
+    """Read every shard at the same time, each in small calls; writes nothing.
+
+    `boundaries_ms` are those of a digest that this one is compared with. Raises Unreachable when a shard has no node to read, or
+    one fails meanwhile; CheckFailed when two primaries claim a slot; Undetermined when keys come and go all the time.
+    """
+    began = time.monotonic()
+    with Fleet(access, access.inventory.data_nodes) as fleet:
+        names = nodes_to_read(look(fleet, access.inventory), access, source)
+    boundaries = boundaries_ms or boundaries_from(time.time_ns() // 1_000_000)
+    lock, longest, stop = threading.Lock(), [0.0], threading.Event()
+
+    def told(keys: int) -> None:
+        if stop.is_set():
+            raise Undetermined("the digest of another shard failed")
+        with lock:
+            watch(keys)
+
+    def read(name: str) -> Digest:
+        link = links[name]
+        link.ensure_ours()
+        if source == "replica" and access.inventory.topology == "cluster":
+            link.ask("READONLY")
+        reader = Reader(link.ask, boundaries, watch=told)
+        found = reader.read()
+        with lock:
+            longest[0] = max(longest[0], reader.longest_seconds)
+        return found
+
+    links = {name: KeyLink(access, access.inventory.node(name)) for name in names}
+    try:
+        with ThreadPoolExecutor(len(names), thread_name_prefix="digest") as pool:
+            try:
+                digests = dict(zip(names, pool.map(read, names), strict=True))
+            except BaseException:
+                stop.set()  # the other shards end at their next call
+                raise
+    finally:
+        for link in links.values():
+            link.close()
+    return StackDigest(access.inventory.stack, digests, time.monotonic() - began, longest[0])
+
+
+def nodes_to_read(observation: Observation, access: Access, source: Source) -> list[str]:
+    """One node of each shard, in the order of the inventory. Pure. A primary without slots holds nothing and is left out."""
+    inventory = access.inventory
+    if inventory.topology == "cluster":
+        live = live_of(observation, inventory)
+        require_whole(live)
+        owners = set(live.owners.values())
+        primaries = [name for name in live.primaries if name in owners]
+        replicas = {name: live.replicas_of(name) for name in primaries}
+    else:
+        primaries = [node.name for node in observation.nodes if node.is_primary and not node.is_unplaced]
+        if len(primaries) != 1:
+            raise Unreachable(
+                f"stack {inventory.stack} has {len(primaries)} primaries that answer ({', '.join(primaries) or 'none'}); "
+                "a digest needs exactly one; look with scripts/status.py"
+            )
+        replicas = {primaries[0]: tuple(n.name for n in observation.nodes if n.info and not n.is_primary)}
+    if source == "primary":
+        return primaries
+    chosen = []
+    for primary in primaries:
+        links = ((name, observation.of(name).replication) for name in replicas[primary])
+        online = [(link.offset, name) for name, link in links if link and link.link_up]
+        if not online:
+            raise Unreachable(f"{primary} has no replica in sync to read; read the primary instead")
+        chosen.append(max(online)[1])
+    return chosen

@@ -1,0 +1,216 @@
+"""A server of its own, away from every stack, that loads a snapshot: to take its digest, to replay it elsewhere.
+
+It runs in a container of the node image, without a volume, reachable on loopback only, with a password that nobody else knows.
+Files are streamed into the container, so that any Docker engine will do and memory stays flat.
+"""
+
+import contextlib
+import secrets
+import tarfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import docker
+import redis
+from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from docker.models.containers import Container
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from operations.connect import Refused
+from operations.errors import InvalidInput, Unreachable
+
+LABEL = "redis-topologies.scratch"
+"""Marks scratch containers with what they belong to, so that a later run can remove those of one that was killed."""
+FOLDER = "scratch"
+SNAPSHOT = "dump.rdb"
+USER_ID = 65534
+PORT = 6379
+START_SECONDS = 30.0
+COMMAND_SECONDS = 60.0
+POLL_SECONDS = 0.05
+CHUNK_BYTES = 1 << 20
+BLOCK = 512
+LOG_LINES = 30
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """A scratch server that has loaded its snapshot."""
+
+    name: str
+    host: str
+    port: int
+    _password: str = field(repr=False)
+
+    def client(self, seconds: float = COMMAND_SECONDS) -> redis.Redis:
+        """A client without retries whose replies are bytes."""
+        return redis.Redis(
+            host=self.host,
+            port=self.port,
+            password=self._password,
+            socket_connect_timeout=2.0,
+            socket_timeout=seconds,
+            retry=Retry(NoBackoff(), 0),
+            protocol=2,
+        )
+
+    def connection(self) -> "Session":
+        return Session(self.client(), self.name)
+
+
+class Session:
+    """One connection to a scratch server; errors are those of the toolkit."""
+
+    def __init__(self, client: redis.Redis, name: str) -> None:
+        self._client, self._name = client, name
+        self._connection: Any = client.connection_pool.get_connection()
+
+    def ask(self, *command: str | bytes | int) -> Any:
+        """The reply; raises Refused with the server's own words, Unreachable when it is gone."""
+        try:
+            self._connection.send_command(*command)
+            return self._connection.read_response()
+        except redis.exceptions.ResponseError as error:
+            raise Refused(str(error)) from None
+        except redis.RedisError as error:
+            raise Unreachable(f"scratch server {self._name} does not answer: {error}") from None
+
+    def close(self) -> None:
+        self._client.close()
+
+
+@contextmanager
+def scratch_server(
+    owner: str, purpose: str, image: str, rdb: Path | None = None, watch: Callable[[str], None] = lambda _: None
+) -> Iterator[Scratch]:
+    """A running scratch server that holds the data of `rdb`; removed at the end.
+
+    `owner` is usually a stack; with `purpose` it makes the container's name. One of the same name left by a killed run is removed
+    first. Raises InvalidInput when the server cannot load the file, Unreachable when there is no engine or no image.
+    """
+    name = f"redis-{owner}-scratch-{purpose}"
+    password = secrets.token_urlsafe(24)
+    try:
+        engine = docker.from_env(timeout=60)
+        remove(engine, name)
+        container = engine.containers.create(
+            image,
+            ["-c", f"exec $(command -v redis-server || command -v valkey-server) /{FOLDER}/server.conf"],
+            entrypoint="sh",
+            name=name,
+            user=f"{USER_ID}:{USER_ID}",
+            labels={LABEL: owner},
+            ports={f"{PORT}/tcp": ("127.0.0.1", 0)},
+            cap_drop=["ALL"],
+            security_opt=["no-new-privileges"],
+            init=True,
+        )
+    except ImageNotFound:
+        raise Unreachable(f"there is no image {image} to load a snapshot with; run `make images`") from None
+    except DockerException as error:
+        raise Unreachable(f"no scratch server can be made: {error}") from None
+    try:
+        watch("copying the snapshot")
+        container.put_archive("/", archive(_settings(password), rdb))
+        container.start()
+        yield _loaded(container, password, watch)
+    finally:
+        with contextlib.suppress(DockerException):
+            remove(engine, name)
+        engine.close()
+
+
+def remove(engine: docker.DockerClient, name: str) -> None:
+    """Remove a scratch container; one that is not there is fine, one that is none of ours is not touched."""
+    try:
+        container = engine.containers.get(name)
+        if LABEL in container.labels:
+            container.remove(force=True, v=True)
+    except NotFound:
+        return
+    except APIError as error:
+        if "already in progress" not in str(error):
+            raise
+
+
+def _settings(password: str) -> bytes:
+    values = {
+        "port": PORT,
+        "bind": "* -::*",
+        "protected-mode": "no",
+        "requirepass": password,
+        "dir": f"/{FOLDER}",
+        "dbfilename": SNAPSHOT,
+        "save": '""',
+        "appendonly": "no",
+        "databases": 1024,
+        "maxmemory": 0,
+    }
+    return "".join(f"{name} {value}\n" for name, value in values.items()).encode()
+
+
+def archive(settings: bytes, rdb: Path | None) -> Iterator[bytes]:
+    """A tar stream of the server's folder, in pieces."""
+    yield _header(FOLDER, tarfile.DIRTYPE, 0o700, 0)
+    yield _header(f"{FOLDER}/server.conf", tarfile.REGTYPE, 0o600, len(settings)) + settings + _padding(len(settings))
+    if rdb is not None:
+        size = sent = rdb.stat().st_size
+        yield _header(f"{FOLDER}/{SNAPSHOT}", tarfile.REGTYPE, 0o600, size)
+        with rdb.open("rb") as file:
+            while chunk := file.read(min(CHUNK_BYTES, sent)):
+                sent -= len(chunk)
+                yield chunk
+        if sent:
+            raise InvalidInput(f"{rdb} became shorter while it was read")
+        yield _padding(size)
+    yield b"\0" * (2 * BLOCK)
+
+
+def _header(name: str, kind: bytes, mode: int, size: int) -> bytes:
+    entry = tarfile.TarInfo(name)
+    entry.type, entry.mode, entry.size, entry.mtime = kind, mode, size, int(time.time())
+    entry.uid = entry.gid = USER_ID
+    return entry.tobuf(tarfile.GNU_FORMAT)
+
+
+def _padding(size: int) -> bytes:
+    return b"\0" * (-size % BLOCK)
+
+
+def _loaded(container: Container, password: str, watch: Callable[[str], None]) -> Scratch:
+    """Wait until the server has loaded its snapshot and answers."""
+    deadline = time.monotonic() + START_SECONDS
+    last = "it has not answered yet"
+    scratch: Scratch | None = None
+    while True:
+        container.reload()
+        if container.status == "exited":
+            raise InvalidInput(f"the snapshot cannot be loaded: {_last_words(container)}")
+        binding = (container.attrs["NetworkSettings"]["Ports"] or {}).get(f"{PORT}/tcp")
+        if binding and scratch is None:
+            scratch = Scratch(str(container.name), "127.0.0.1", int(binding[0]["HostPort"]), password)
+        if scratch is not None:
+            try:
+                with scratch.client(2.0) as client:
+                    info: Any = client.info("persistence")
+                if not info["loading"]:
+                    return scratch
+                deadline = max(deadline, time.monotonic() + START_SECONDS)  # it answers, so it is getting on
+                last = f"loading, {info.get('loading_loaded_perc', '?')} % done"
+                watch(last)
+            except redis.RedisError as error:
+                last = str(error)
+        if time.monotonic() > deadline:
+            raise Unreachable(f"scratch server {container.name} is not ready after {START_SECONDS:g} s; at last: {last}")
+        time.sleep(POLL_SECONDS)
+
+
+def _last_words(container: Container) -> str:
+    lines = container.logs(tail=LOG_LINES).decode(errors="replace").splitlines()
+    telling = [line for line in lines if any(word in line for word in ("rror", "Fatal", "FATAL", "wrong", "orrupt", "Can't"))]
+    return (telling or lines or ["it said nothing"])[-1]

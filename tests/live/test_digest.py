@@ -1,0 +1,296 @@
+"""Digests of real servers: held against the definition, over encodings, shards, large keys, and through a snapshot."""
+
+import io
+import tarfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from operations.digest.definition import Digest, boundaries_from, compare
+from operations.digest.reader import Reader
+from operations.digest.snapshot import digest_scratch, digest_snapshot
+from operations.errors import InvalidInput
+from operations.scratch import Scratch, scratch_server
+from tests.digest_reference import Hash, Stream, Value, reference
+from tests.live.harness import engine, fresh_name
+
+pytestmark = pytest.mark.live
+
+IMAGES = [
+    "redis-topologies/node:redis-8.0",
+    pytest.param("redis-topologies/node:redis-7.0", marks=pytest.mark.full),
+    pytest.param("redis-topologies/node:valkey-8.1", marks=pytest.mark.full),
+    pytest.param("redis-topologies/node:valkey-9.1", marks=pytest.mark.full),
+]
+SHARDS = 3
+HOUR_MS = 3_600_000
+NOW_MS = time.time_ns() // 1_000_000
+BOUNDARIES = boundaries_from(NOW_MS)
+LIBRARY = "#!lua name=lib\nredis.register_function('f', function() return 1 end)"
+LIMITS = ("hash", "zset", "set")
+
+SMALL: dict[bytes, tuple[Value, int]] = {
+    b"string": (b"value", -1),
+    b"empty": (b"", NOW_MS + 2 * HOUR_MS),
+    b"number": (b"12345", -1),
+    b"binary \x00\xff\r\n": (bytes(range(256)), -1),
+    b"list": ([b"a", b"", b"a", b"17"], -1),
+    b"set": ({b"x", b"y", b"\xfe"}, NOW_MS + 48 * HOUR_MS),
+    b"numbers": ({b"1", b"2", b"300"}, -1),
+    b"zset": ({b"one": 1.0, b"tenth": 0.1, b"much": float("inf"), b"little": -1e-300}, -1),
+    b"hash": (Hash({b"field": b"value", b"": b"\x00"}), NOW_MS + 400 * 24 * HOUR_MS),
+}
+LARGE: dict[bytes, tuple[Value, int]] = {
+    b"large string": (bytes(range(256)) * 2048 + b"end", -1),
+    b"exact string": (b"x" * (4 * 65536), NOW_MS + HOUR_MS),
+    b"large list": ([b"element %d" % number for number in range(3000)], -1),
+    b"large set": ({b"member %d" % number for number in range(3000)}, -1),
+    b"large zset": ({b"member %d" % number: number / 7 for number in range(3000)}, -1),
+    b"large hash": (Hash({b"field %d" % number: b"v" * (number % 50) for number in range(3000)}), NOW_MS + 3 * HOUR_MS),
+    b"wide hash": (Hash({b"a": b"x" * 200_000, b"b": b"y"}), -1),
+}
+DATA = SMALL | LARGE
+
+
+@pytest.fixture(scope="module", params=IMAGES)
+def image(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def servers(image: str) -> Iterator[list[Scratch]]:
+    """Empty servers that nobody else uses."""
+    name = fresh_name("digest")
+    with ExitStack() as stack:
+        yield [stack.enter_context(scratch_server(name, str(number), image)) for number in range(SHARDS)]
+
+
+@pytest.fixture
+def one(servers: list[Scratch]) -> Scratch:
+    for server in servers:
+        client(server).flushall()
+        client(server).function_flush()
+    return servers[0]
+
+
+def client(server: Scratch) -> Any:
+    return server.client()
+
+
+def write(to: Any, data: dict[bytes, tuple[Value, int]]) -> None:
+    pipe = to.pipeline(transaction=False)
+    for key, (value, expiry_ms) in data.items():
+        match value:
+            case bytes():
+                pipe.set(key, value)
+            case list():
+                pipe.rpush(key, *value)
+            case set():
+                pipe.sadd(key, *sorted(value))
+            case dict():
+                pipe.zadd(key, value)
+            case Hash():
+                pipe.hset(key, mapping=dict(value.fields))
+        if expiry_ms >= 0:
+            pipe.pexpireat(key, expiry_ms)
+    pipe.execute()
+
+
+def named(flat: list[Any]) -> dict[bytes, Any]:
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def digest(server: Scratch) -> Digest:
+    return digest_scratch(server, BOUNDARIES)
+
+
+def test_a_server_computes_what_the_definition_says(one: Scratch) -> None:
+    write(client(one), DATA)
+    found = digest(one)
+    assert found.all.keys == len(DATA)
+    assert found.all.total == reference(DATA)
+    assert found.expiring == sum(1 for _, expiry in DATA.values() if expiry >= 0)
+    assert found.changes == found.opaque == 0
+
+
+def test_encodings_do_not_matter(one: Scratch) -> None:
+    to = client(one)
+    write(to, SMALL)
+    before, seen = digest(one), {to.object("encoding", key) for key in SMALL}
+    to.flushall()
+    for kind in LIMITS:
+        to.config_set(f"{kind}-max-listpack-entries", 1)
+    to.config_set("set-max-intset-entries", 1)
+    try:
+        write(to, SMALL)
+    finally:
+        for kind in LIMITS:
+            to.config_set(f"{kind}-max-listpack-entries", 128)
+        to.config_set("set-max-intset-entries", 512)
+    assert {to.object("encoding", key) for key in SMALL} != seen
+    assert digest(one).all == before.all
+
+
+def test_shards_and_the_order_of_writing_do_not_matter(servers: list[Scratch], one: Scratch) -> None:
+    write(client(one), DATA)
+    whole = digest(one)
+    client(one).flushall()
+    for number, (key, value) in enumerate(reversed(DATA.items())):
+        write(client(servers[number % SHARDS]), {key: value})
+    total = sum((digest(server) for server in servers[1:]), digest(one))
+    assert total.all == whole.all
+    assert compare(total, whole).equal
+
+
+@pytest.mark.parametrize("key", [key for key in DATA if key not in (b"empty",)])
+def test_one_changed_byte_is_seen(one: Scratch, key: bytes) -> None:
+    data = {key: DATA[key]}
+    to = client(one)
+    write(to, data)
+    before = digest(one)
+    match DATA[key][0]:
+        case bytes() as text:
+            to.setrange(key, len(text) - 1, b"!")
+        case list() as items:
+            to.lset(key, len(items) - 1, b"!")
+        case set() as members:
+            to.srem(key, max(members))
+            to.sadd(key, b"!")
+        case dict() as ranks:
+            to.zadd(key, {max(ranks): 0.1 + 2**-53})
+        case Hash() as found:
+            to.hset(key, max(found.fields), b"!")
+    comparison = compare(before, digest(one))
+    assert not comparison.equal
+    assert "something in them differs" in comparison.differences[0]
+
+
+def test_a_missing_key_and_a_changed_expiry_are_seen(one: Scratch) -> None:
+    to = client(one)
+    write(to, SMALL)
+    before = digest(one)
+    to.pexpireat(b"empty", NOW_MS + 2 * HOUR_MS + 1)
+    assert not compare(before, digest(one)).equal
+    to.pexpireat(b"empty", NOW_MS + 2 * HOUR_MS)
+    assert compare(before, digest(one)).equal
+    to.delete(b"string")
+    assert "keys without expiry: 6 and 5" in compare(before, digest(one)).differences
+
+
+def test_a_type_is_more_than_its_elements(one: Scratch) -> None:
+    to = client(one)
+    to.rpush("key", "a")
+    before = digest(one)
+    to.delete("key")
+    to.sadd("key", "a")
+    assert digest(one).all != before.all
+
+
+def test_streams_with_groups_are_covered_whole(one: Scratch) -> None:
+    to = client(one)
+    for number in range(700):
+        to.xadd("stream", {"field": str(number), "more": "x"}, id=f"{number + 1}-1")
+    to.xdel("stream", "5-1")
+    to.xgroup_create("stream", "group", "0")
+    to.xgroup_create("stream", "idle", "$")
+    to.xreadgroup("group", "reader", {"stream": ">"}, count=150)
+    to.xgroup_createconsumer("stream", "group", "waiting")
+    session = one.connection()
+    found = named(session.ask("XINFO", "STREAM", "stream", "FULL", "COUNT", 0))
+    session.close()
+    groups, pending = [], []
+    for group in map(named, found[b"groups"]):
+        groups.append((group[b"name"], group[b"last-delivered-id"], group[b"entries-read"]))
+        pending += [(group[b"name"], *row) for row in group[b"pel" if b"pel" in group else b"pending"]]
+    entries = [(number, flat) for number, flat in found[b"entries"]]
+    consumers = [(b"group", b"reader"), (b"group", b"waiting")]
+    value = Stream(entries, b"700-1", b"5-1", 700, groups, consumers, pending)
+    assert len(entries) == 699
+    assert len(pending) == 150
+    expected = reference({b"stream": (value, -1)})
+    assert digest(one).all.total == expected
+    to.xack("stream", "group", "100-1")
+    assert digest(one).all.total != expected
+
+
+def test_fields_that_expire_are_covered(one: Scratch) -> None:
+    to = client(one)
+    if not to.execute_command("COMMAND", "INFO", "HPEXPIREAT") or "redis-7" in one.name:
+        pytest.skip("this engine has no expiry of fields")
+    data: dict[bytes, tuple[Value, int]] = {b"hash": (Hash({b"a": b"1", b"b": b"2"}), -1)}
+    write(to, data)
+    before = digest(one)
+    assert before.all.total == reference(data)
+    when = NOW_MS + 5 * HOUR_MS
+    to.execute_command("HPEXPIREAT", "hash", when, "FIELDS", 1, "b")
+    assert digest(one).all.total == reference({b"hash": (Hash({b"a": b"1", b"b": b"2"}, {b"b": when}), -1)})
+
+
+def test_other_databases_and_functions_are_covered(one: Scratch) -> None:
+    to = client(one)
+    before = digest(one)
+    to.function_load(LIBRARY)
+    assert "function libraries" in compare(before, digest(one)).differences[0]
+    session = one.connection()
+    session.ask("SELECT", 7)
+    session.ask("SET", "key", "value")
+    assert digest(one).all.total == reference({b"key": (b"value", -1)}, 7)
+    session.close()
+
+
+def test_a_snapshot_has_the_digest_of_its_source(one: Scratch, image: str, tmp_path: Path) -> None:
+    to = client(one)
+    write(to, DATA)
+    to.xadd("stream", {"a": "b"}, id="1-1")
+    to.xgroup_create("stream", "group", "0")
+    to.xreadgroup("group", "reader", {"stream": ">"})
+    to.function_load(LIBRARY)
+    source = digest(one)
+    rdb = fetch(one, tmp_path)
+    found = digest_snapshot(rdb, image, fresh_name("digest"), "snapshot", BOUNDARIES)
+    assert compare(source, found).equal
+    assert found.all == source.all
+
+
+def test_a_damaged_snapshot_is_refused(one: Scratch, image: str, tmp_path: Path) -> None:
+    write(client(one), SMALL)
+    rdb = fetch(one, tmp_path)
+    data = bytearray(rdb.read_bytes())
+    data[len(data) // 2] ^= 1
+    rdb.write_bytes(data)
+    name = fresh_name("digest")
+    with pytest.raises(InvalidInput, match="cannot be loaded"):
+        digest_snapshot(rdb, image, name, "damaged")
+    assert not [found for found in engine().containers.list(all=True, ignore_removed=True) if name in str(found.name)]
+
+
+@pytest.mark.full  # measures time
+def test_calls_are_short_also_over_large_keys(one: Scratch) -> None:
+    to = client(one)
+    write(to, LARGE | {b"key %d" % number: (b"x" * 100, -1) for number in range(20_000)})
+    to.config_set("slowlog-log-slower-than", 10_000)
+    to.slowlog_reset()
+    session = one.connection()
+    reader = Reader(session.ask, BOUNDARIES)
+    assert reader.read().all.keys == 20_000 + len(LARGE)
+    calls = to.info("commandstats")
+    scripts = [calls[name] for name in ("cmdstat_evalsha_ro", "cmdstat_eval_ro") if name in calls]
+    assert sum(one["calls"] for one in scripts) > 20
+    assert not to.slowlog_get(), "the server worked for more than 10 ms on one call"
+    session.close()
+
+
+def fetch(server: Scratch, folder: Path) -> Path:
+    """The server's data as a snapshot on this machine."""
+    client(server).save()
+    stream, _ = engine().containers.get(server.name).get_archive("/scratch/dump.rdb")
+    with tarfile.open(fileobj=io.BytesIO(b"".join(stream))) as archive:
+        member = archive.extractfile("dump.rdb")
+        assert member is not None
+        path = folder / "dump.rdb"
+        path.write_bytes(member.read())
+    return path
