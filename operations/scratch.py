@@ -5,6 +5,7 @@ Files are streamed into the container, so that any Docker engine will do and mem
 """
 
 import contextlib
+import io
 import secrets
 import tarfile
 import time
@@ -12,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import docker
 import redis
@@ -24,9 +25,14 @@ from redis.retry import Retry
 from operations.connect import Refused
 from operations.errors import InvalidInput, Unreachable
 
+T = TypeVar("T")
+
 LABEL = "redis-topologies.scratch"
 """Marks scratch containers with what they belong to, so that a later run can remove those of one that was killed."""
+SOURCE = "redis-topologies.scratch.source"
+"""Says which snapshot a scratch container holds."""
 FOLDER = "scratch"
+SETTINGS = "server.conf"
 SNAPSHOT = "dump.rdb"
 USER_ID = 65534
 PORT = 6379
@@ -36,6 +42,35 @@ POLL_SECONDS = 0.05
 CHUNK_BYTES = 1 << 20
 BLOCK = 512
 LOG_LINES = 30
+DATABASES = 1024
+NOTES_DATABASE = DATABASES - 1
+"""Where who works with a scratch server may keep notes about that; snapshots have none of their keys there."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """An RDB file that comes from anywhere. `name` is short and plain; `source` identifies the content, for example by checksum;
+    `read` gives its bytes in pieces, from the beginning each time that it is called."""
+
+    name: str
+    source: str
+    size_bytes: int
+    read: Callable[[], Iterator[bytes]]
+
+
+def snapshot_file(path: Path, name: str) -> Snapshot:
+    """A file of this machine; raises InvalidInput when it cannot be read."""
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be read: {error.strerror}") from None
+
+    def read() -> Iterator[bytes]:
+        with path.open("rb") as file:
+            while chunk := file.read(CHUNK_BYTES):
+                yield chunk
+
+    return Snapshot(name, f"{path.resolve()}/{found.st_size}/{found.st_mtime_ns}", found.st_size, read)
 
 
 @dataclass(frozen=True)
@@ -60,7 +95,16 @@ class Scratch:
         )
 
     def connection(self) -> "Session":
+        """A connection of its own; close it."""
         return Session(self.client(), self.name)
+
+    def ask_once(self, question: "Callable[[Session], T]") -> "T":
+        """What `question` finds out on a connection of its own."""
+        session = self.connection()
+        try:
+            return question(session)
+        finally:
+            session.close()
 
 
 class Session:
@@ -86,25 +130,34 @@ class Session:
 
 @contextmanager
 def scratch_server(
-    owner: str, purpose: str, image: str, rdb: Path | None = None, watch: Callable[[str], None] = lambda _: None
+    owner: str, purpose: str, image: str, snapshot: Snapshot | None = None, watch: Callable[[str], None] = lambda _: None
 ) -> Iterator[Scratch]:
-    """A running scratch server that holds the data of `rdb`; removed at the end.
+    """A running scratch server that holds the data of `snapshot`; removed at the end.
 
-    `owner` is usually a stack; with `purpose` it makes the container's name. One of the same name left by a killed run is removed
-    first. Raises InvalidInput when the server cannot load the file, Unreachable when there is no engine or no image.
+    `owner` is usually a stack; with `purpose` it makes the container's name. One of the same name left by a killed run is used
+    again when it holds the same snapshot, else removed first. Raises InvalidInput when the server cannot load the snapshot,
+    Unreachable when there is no engine or no image.
     """
     name = f"redis-{owner}-scratch-{purpose}"
+    source = snapshot.source if snapshot else ""
     password = secrets.token_urlsafe(24)
     try:
         engine = docker.from_env(timeout=60)
+        known = _left_behind(engine, name, source)
+        if known is not None:
+            container, password = known
+            with _removed_at_the_end(engine, name):
+                watch("found loaded already")
+                yield _loaded(container, password, watch)
+            return
         remove(engine, name)
         container = engine.containers.create(
             image,
-            ["-c", f"exec $(command -v redis-server || command -v valkey-server) /{FOLDER}/server.conf"],
+            ["-c", f"exec $(command -v redis-server || command -v valkey-server) /{FOLDER}/{SETTINGS}"],
             entrypoint="sh",
             name=name,
             user=f"{USER_ID}:{USER_ID}",
-            labels={LABEL: owner},
+            labels={LABEL: owner, SOURCE: source},
             ports={f"{PORT}/tcp": ("127.0.0.1", 0)},
             cap_drop=["ALL"],
             security_opt=["no-new-privileges"],
@@ -114,15 +167,36 @@ def scratch_server(
         raise Unreachable(f"there is no image {image} to load a snapshot with; run `make images`") from None
     except DockerException as error:
         raise Unreachable(f"no scratch server can be made: {error}") from None
-    try:
+    with _removed_at_the_end(engine, name):
         watch("copying the snapshot")
-        container.put_archive("/", archive(_settings(password), rdb))
+        container.put_archive("/", archive(_settings(password), snapshot))
         container.start()
         yield _loaded(container, password, watch)
+
+
+@contextmanager
+def _removed_at_the_end(engine: docker.DockerClient, name: str) -> Iterator[None]:
+    try:
+        yield
     finally:
         with contextlib.suppress(DockerException):
             remove(engine, name)
         engine.close()
+
+
+def _left_behind(engine: docker.DockerClient, name: str, source: str) -> tuple[Container, str] | None:
+    """A running scratch server of this name that holds this snapshot, and its password."""
+    try:
+        container = engine.containers.get(name)
+    except NotFound:
+        return None
+    if not source or container.labels.get(SOURCE) != source or container.status != "running":
+        return None
+    stream, _ = container.get_archive(f"/{FOLDER}/{SETTINGS}")
+    with tarfile.open(fileobj=io.BytesIO(b"".join(stream))) as packed:
+        member = packed.extractfile(SETTINGS)
+        words = member.read().decode().split() if member else []
+    return (container, words[words.index("requirepass") + 1]) if "requirepass" in words else None
 
 
 def remove(engine: docker.DockerClient, name: str) -> None:
@@ -148,26 +222,25 @@ def _settings(password: str) -> bytes:
         "dbfilename": SNAPSHOT,
         "save": '""',
         "appendonly": "no",
-        "databases": 1024,
+        "databases": DATABASES,
         "maxmemory": 0,
     }
     return "".join(f"{name} {value}\n" for name, value in values.items()).encode()
 
 
-def archive(settings: bytes, rdb: Path | None) -> Iterator[bytes]:
+def archive(settings: bytes, snapshot: Snapshot | None) -> Iterator[bytes]:
     """A tar stream of the server's folder, in pieces."""
     yield _header(FOLDER, tarfile.DIRTYPE, 0o700, 0)
-    yield _header(f"{FOLDER}/server.conf", tarfile.REGTYPE, 0o600, len(settings)) + settings + _padding(len(settings))
-    if rdb is not None:
-        size = sent = rdb.stat().st_size
-        yield _header(f"{FOLDER}/{SNAPSHOT}", tarfile.REGTYPE, 0o600, size)
-        with rdb.open("rb") as file:
-            while chunk := file.read(min(CHUNK_BYTES, sent)):
-                sent -= len(chunk)
-                yield chunk
-        if sent:
-            raise InvalidInput(f"{rdb} became shorter while it was read")
-        yield _padding(size)
+    yield _header(f"{FOLDER}/{SETTINGS}", tarfile.REGTYPE, 0o600, len(settings)) + settings + _padding(len(settings))
+    if snapshot is not None:
+        yield _header(f"{FOLDER}/{SNAPSHOT}", tarfile.REGTYPE, 0o600, snapshot.size_bytes)
+        sent = 0
+        for chunk in snapshot.read():
+            sent += len(chunk)
+            yield chunk
+        if sent != snapshot.size_bytes:
+            raise InvalidInput(f"snapshot {snapshot.name} has {sent:,} bytes and should have {snapshot.size_bytes:,}")
+        yield _padding(sent)
     yield b"\0" * (2 * BLOCK)
 
 

@@ -2,11 +2,10 @@
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from operations.digest.definition import Digest, boundaries_from
 from operations.digest.reader import Reader, Watch
-from operations.scratch import Scratch, scratch_server
+from operations.scratch import Scratch, Snapshot, scratch_server
 
 
 def digest_scratch(scratch: Scratch, boundaries_ms: tuple[int, ...] | None = None, watch: Watch = lambda _: None) -> Digest:
@@ -19,17 +18,16 @@ def digest_scratch(scratch: Scratch, boundaries_ms: tuple[int, ...] | None = Non
 
 
 def digest_snapshot(
-    rdb: Path,
+    snapshot: Snapshot,
     image: str,
     owner: str,
-    purpose: str,
     boundaries_ms: tuple[int, ...] | None = None,
     watch: Watch = lambda _: None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Digest:
-    """Load `rdb` into a scratch server of `image` and read its digest; see `scratch_server` for the rest and what it raises.
+    """Load a snapshot into a scratch server of `image` and read its digest; see `scratch_server` for the rest and what it raises.
 
     Keys that have expired by now are not loaded, so they are no part of it.
     """
-    with scratch_server(owner, purpose, image, rdb, say) as scratch:
+    with scratch_server(owner, f"digest-{snapshot.name}", image, snapshot, say) as scratch:
         return digest_scratch(scratch, boundaries_ms, watch)

@@ -1,8 +1,5 @@
 """Digests of real servers: held against the definition, over encodings, shards, large keys, and through a snapshot."""
 
-import io
-import tarfile
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,9 +11,10 @@ from operations.digest.definition import Digest, boundaries_from, compare
 from operations.digest.reader import Reader
 from operations.digest.snapshot import digest_scratch, digest_snapshot
 from operations.errors import InvalidInput
-from operations.scratch import Scratch, scratch_server
+from operations.scratch import Scratch, scratch_server, snapshot_file
 from tests.digest_reference import Hash, Stream, Value, reference
 from tests.live.harness import engine, fresh_name
+from tests.live.snapshots import DATA, HOUR_MS, LARGE, LIBRARY, NOW_MS, SMALL, client, fetch, write, write_stream
 
 pytestmark = pytest.mark.live
 
@@ -27,33 +25,8 @@ IMAGES = [
     pytest.param("redis-topologies/node:valkey-9.1", marks=pytest.mark.full),
 ]
 SHARDS = 3
-HOUR_MS = 3_600_000
-NOW_MS = time.time_ns() // 1_000_000
 BOUNDARIES = boundaries_from(NOW_MS)
-LIBRARY = "#!lua name=lib\nredis.register_function('f', function() return 1 end)"
 LIMITS = ("hash", "zset", "set")
-
-SMALL: dict[bytes, tuple[Value, int]] = {
-    b"string": (b"value", -1),
-    b"empty": (b"", NOW_MS + 2 * HOUR_MS),
-    b"number": (b"12345", -1),
-    b"binary \x00\xff\r\n": (bytes(range(256)), -1),
-    b"list": ([b"a", b"", b"a", b"17"], -1),
-    b"set": ({b"x", b"y", b"\xfe"}, NOW_MS + 48 * HOUR_MS),
-    b"numbers": ({b"1", b"2", b"300"}, -1),
-    b"zset": ({b"one": 1.0, b"tenth": 0.1, b"much": float("inf"), b"little": -1e-300}, -1),
-    b"hash": (Hash({b"field": b"value", b"": b"\x00"}), NOW_MS + 400 * 24 * HOUR_MS),
-}
-LARGE: dict[bytes, tuple[Value, int]] = {
-    b"large string": (bytes(range(256)) * 2048 + b"end", -1),
-    b"exact string": (b"x" * (4 * 65536), NOW_MS + HOUR_MS),
-    b"large list": ([b"element %d" % number for number in range(3000)], -1),
-    b"large set": ({b"member %d" % number for number in range(3000)}, -1),
-    b"large zset": ({b"member %d" % number: number / 7 for number in range(3000)}, -1),
-    b"large hash": (Hash({b"field %d" % number: b"v" * (number % 50) for number in range(3000)}), NOW_MS + 3 * HOUR_MS),
-    b"wide hash": (Hash({b"a": b"x" * 200_000, b"b": b"y"}), -1),
-}
-DATA = SMALL | LARGE
 
 
 @pytest.fixture(scope="module", params=IMAGES)
@@ -75,29 +48,6 @@ def one(servers: list[Scratch]) -> Scratch:
         client(server).flushall()
         client(server).function_flush()
     return servers[0]
-
-
-def client(server: Scratch) -> Any:
-    return server.client()
-
-
-def write(to: Any, data: dict[bytes, tuple[Value, int]]) -> None:
-    pipe = to.pipeline(transaction=False)
-    for key, (value, expiry_ms) in data.items():
-        match value:
-            case bytes():
-                pipe.set(key, value)
-            case list():
-                pipe.rpush(key, *value)
-            case set():
-                pipe.sadd(key, *sorted(value))
-            case dict():
-                pipe.zadd(key, value)
-            case Hash():
-                pipe.hset(key, mapping=dict(value.fields))
-        if expiry_ms >= 0:
-            pipe.pexpireat(key, expiry_ms)
-    pipe.execute()
 
 
 def named(flat: list[Any]) -> dict[bytes, Any]:
@@ -245,26 +195,24 @@ def test_other_databases_and_functions_are_covered(one: Scratch) -> None:
 def test_a_snapshot_has_the_digest_of_its_source(one: Scratch, image: str, tmp_path: Path) -> None:
     to = client(one)
     write(to, DATA)
-    to.xadd("stream", {"a": "b"}, id="1-1")
-    to.xgroup_create("stream", "group", "0")
-    to.xreadgroup("group", "reader", {"stream": ">"})
+    write_stream(to)
     to.function_load(LIBRARY)
     source = digest(one)
-    rdb = fetch(one, tmp_path)
-    found = digest_snapshot(rdb, image, fresh_name("digest"), "snapshot", BOUNDARIES)
+    rdb = fetch(one, tmp_path / "dump.rdb")
+    found = digest_snapshot(snapshot_file(rdb, "1"), image, fresh_name("digest"), BOUNDARIES)
     assert compare(source, found).equal
     assert found.all == source.all
 
 
 def test_a_damaged_snapshot_is_refused(one: Scratch, image: str, tmp_path: Path) -> None:
     write(client(one), SMALL)
-    rdb = fetch(one, tmp_path)
+    rdb = fetch(one, tmp_path / "dump.rdb")
     data = bytearray(rdb.read_bytes())
     data[len(data) // 2] ^= 1
     rdb.write_bytes(data)
     name = fresh_name("digest")
     with pytest.raises(InvalidInput, match="cannot be loaded"):
-        digest_snapshot(rdb, image, name, "damaged")
+        digest_snapshot(snapshot_file(rdb, "1"), image, name)
     assert not [found for found in engine().containers.list(all=True, ignore_removed=True) if name in str(found.name)]
 
 
@@ -282,15 +230,3 @@ def test_calls_are_short_also_over_large_keys(one: Scratch) -> None:
     assert sum(one["calls"] for one in scripts) > 20
     assert not to.slowlog_get(), "the server worked for more than 10 ms on one call"
     session.close()
-
-
-def fetch(server: Scratch, folder: Path) -> Path:
-    """The server's data as a snapshot on this machine."""
-    client(server).save()
-    stream, _ = engine().containers.get(server.name).get_archive("/scratch/dump.rdb")
-    with tarfile.open(fileobj=io.BytesIO(b"".join(stream))) as archive:
-        member = archive.extractfile("dump.rdb")
-        assert member is not None
-        path = folder / "dump.rdb"
-        path.write_bytes(member.read())
-    return path

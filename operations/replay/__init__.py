@@ -1,0 +1,1 @@
+"""Brings snapshots into a running stack of any shape, key by key; see docs/decisions/0058."""
