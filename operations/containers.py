@@ -1,9 +1,11 @@
-"""The containers of a stack's nodes on the Docker engine: restart one in place, and tell why one does not run.
+"""The containers of a stack's nodes on the Docker engine: restart, start, kill, and tell why one does not run.
 
 Only for what a server cannot do to itself. A restart sends SIGTERM, so a primary hands over before it stops
 (configs/node/handover.sh); volume, address and name stay.
 """
 
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import docker
@@ -48,6 +50,45 @@ class Containers:
             raise CheckFailed(f"there is no container {node.container}; run `make up STACK={self._stack}`") from None
         except APIError as error:
             raise CheckFailed(f"{node.container} cannot be restarted: {error.explanation or error}") from None
+
+    def start(self, nodes: Iterable[NodeEntry]) -> None:
+        """Start those that do not run, all at once."""
+        self._each(nodes, self._client.api.start)
+
+    def kill(self, nodes: Iterable[NodeEntry]) -> None:
+        """End servers at once, without a handover; Docker does not bring back what was killed by request."""
+
+        def end(name: str) -> None:
+            state = self._client.api.inspect_container(name)["State"]
+            if state["Running"] or state["Restarting"]:
+                self._client.api.kill(name)
+                self._client.api.wait(name)
+
+        self._each(nodes, end)
+
+    def run(self, node: NodeEntry, script: str) -> str:
+        """What a shell script printed in a node's container; raises CheckFailed with that when it fails."""
+        try:
+            job = self._client.api.exec_create(node.container, ["sh", "-c", script])["Id"]
+            output = bytes(self._client.api.exec_start(job) or b"").decode(errors="replace").strip()
+            code = self._client.api.exec_inspect(job)["ExitCode"]
+        except APIError as error:
+            raise CheckFailed(f"nothing can be run in {node.container}: {error.explanation or error}") from None
+        if code != 0:
+            raise CheckFailed(f"a step failed in {node.container}: {output or f'code {code}'}")
+        return output
+
+    def _each(self, nodes: Iterable[NodeEntry], do: Callable[[str], None]) -> None:
+        def one(node: NodeEntry) -> None:
+            try:
+                do(node.container)
+            except NotFound:
+                raise CheckFailed(f"there is no container {node.container}; run `make up STACK={self._stack}`") from None
+            except APIError as error:
+                raise CheckFailed(f"{node.container}: {error.explanation or error}") from None
+
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(one, nodes))
 
     def last_words(self, node: NodeEntry) -> str:
         """State of the container and what it printed last, for an error message."""

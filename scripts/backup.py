@@ -23,7 +23,8 @@ from operations.backup.launch import Place, run_job
 from operations.backup.settings import BackupSettings
 from operations.inventory import load_access
 from operations.parse import format_slots
-from scripts._command import JsonOption, StackOption, make_console, print_json, run
+from scripts._command import JsonOption, make_console, print_json, run
+from scripts.reshard import NamedOption, named
 from topologies.render import DATA_RULES
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
@@ -38,11 +39,17 @@ def place_of(stack: str) -> Place:
     return Place(stack, settings, access, users=DATA_RULES)
 
 
+@app.callback(context_settings={"help_option_names": ["-h", "--help"]})
+def main(context: typer.Context, stack: NamedOption = None) -> None:
+    """Backups of a stack in an encrypted restic repository."""
+    context.obj = stack
+
+
 @app.command("create")
-def create_command(stack: StackOption, as_json: JsonOption = False) -> None:
+def create_command(context: typer.Context, stack: NamedOption = None, as_json: JsonOption = False) -> None:
     """Take a snapshot of every shard and store it with its manifest."""
     with progress_on(make_console(stderr=True)) as report:
-        made = run_job(place_of(stack), "create", report)
+        made = run_job(place_of(named(stack or context.obj)), "create", report)
     if as_json:
         print_json(made)
         return
@@ -61,9 +68,9 @@ def create_command(stack: StackOption, as_json: JsonOption = False) -> None:
 
 
 @app.command("list")
-def list_command(stack: StackOption, as_json: JsonOption = False) -> None:
+def list_command(context: typer.Context, stack: NamedOption = None, as_json: JsonOption = False) -> None:
     """Show all backups, the newest last."""
-    rows = run_job(place_of(stack), "list")
+    rows = run_job(place_of(named(stack or context.obj)), "list")
     if as_json:
         print_json(rows)
         return
@@ -93,9 +100,11 @@ def cells(row: dict[str, Any]) -> Iterator[str]:
 
 
 @app.command("show")
-def show_command(stack: StackOption, backup: BackupArgument = "latest", as_json: JsonOption = False) -> None:
+def show_command(
+    context: typer.Context, backup: BackupArgument = "latest", stack: NamedOption = None, as_json: JsonOption = False
+) -> None:
     """Show one backup with its shards."""
-    made = run_job(place_of(stack), "show", backup=backup)
+    made = run_job(place_of(named(stack or context.obj)), "show", backup=backup)
     if as_json:
         print_json(made)
         return
@@ -116,11 +125,14 @@ def show_command(stack: StackOption, backup: BackupArgument = "latest", as_json:
 
 @app.command("secret")
 def secret_command(
-    stack: StackOption, name: Annotated[str, typer.Argument(help="password, AWS_SECRET_ACCESS_KEY, RESTIC_REST_PASSWORD, …")]
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="password, AWS_SECRET_ACCESS_KEY, RESTIC_REST_PASSWORD, …")],
+    stack: NamedOption = None,
 ) -> None:
     """Store a secret that the repository needs; its value is read from standard input."""
-    run_job(place_of(stack), "secret", name=name, value=sys.stdin.read())
-    make_console().print(f"stored {name} for the backups of stack {stack}", markup=False)
+    place = place_of(named(stack or context.obj))
+    run_job(place, "secret", name=name, value=sys.stdin.read())
+    make_console().print(f"stored {name} for the backups of stack {place.stack}", markup=False)
 
 
 @contextmanager

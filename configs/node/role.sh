@@ -103,6 +103,16 @@ own_lines() {
     fi
 }
 
+# Until a restore is verified applications stay out, whatever restarts meanwhile (operations/backup/restore.py). The toolkit's own
+# users are let in: replicas, sentinels and the restore itself need them.
+fence() {
+    [ -e "$DATA/fenced" ] || return 0
+    replace "$DATA/fenced.acl" "$(sed -E '/^user (default|admin|replication|sentinel|monitor|backup) /!s/^user ([^ ]+) .*/user \1 reset off/' \
+        "$shared/users.acl")"
+    printf 'aclfile %s/fenced.acl\n' "$DATA"
+    say "a restore has not ended: applications are kept out" >&2
+}
+
 settle_role() {
     [ "$RESTART" = after-failover ] && was_primary && wait_for_failover
     role=
@@ -124,6 +134,7 @@ settle_role() {
         printf 'include %s/declared.conf\n' "$shared"
         own_lines
         [ -z "$append_only" ] || printf 'appendonly %s\n' "$append_only"
+        fence
     )"
 }
 

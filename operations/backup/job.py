@@ -19,6 +19,7 @@ from typing import Any
 
 from operations.backup.catalogue import Entry, entries, find
 from operations.backup.create import MANIFEST_FILE, create
+from operations.backup.fetch import Wanted, fetch
 from operations.backup.manifest import Manifest
 from operations.backup.restic import Repository
 from operations.backup.settings import BackupSettings
@@ -219,13 +220,26 @@ def do_show(job: Job) -> dict[str, Any]:
     return job.found(str(job.told["backup"])).model_dump(mode="json")
 
 
+def do_fetch(job: Job) -> dict[str, float]:
+    """Bring files onto the volumes of stopped nodes, which are mounted below `fetch.TARGETS`."""
+    job.require_repository()
+    wanted = [Wanted.of(told) for told in job.told["wanted"]]
+    return fetch(job.repository, wanted, job.told["emptied"], bool(job.told["aof"]), str(job.told["mark"]), job.report)
+
+
 def do_secret(job: Job) -> dict[str, Any]:
     with job.home.lock("secret"):
         job.home.store_secret(str(job.told["name"]), str(job.told["value"]))
     return {"stored": job.told["name"]}
 
 
-COMMANDS: dict[str, Callable[[Job], Any]] = {"create": do_create, "list": do_list, "show": do_show, "secret": do_secret}
+COMMANDS: dict[str, Callable[[Job], Any]] = {
+    "create": do_create,
+    "list": do_list,
+    "show": do_show,
+    "secret": do_secret,
+    "fetch": do_fetch,
+}
 
 
 def main() -> None:

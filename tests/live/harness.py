@@ -21,6 +21,8 @@ import yaml
 from docker.errors import APIError, NotFound
 from docker.models.containers import Container
 
+from operations.backup.launch import LABEL as BACKUP
+from operations.backup.launch import home_volume, repository_volume
 from operations.connect import Fleet
 from operations.errors import ToolkitError
 from operations.inventory import Access, parse_access
@@ -260,6 +262,16 @@ class Stack:
 
         wait_until(f"the end of volume {name}", missing, 10)
 
+    def remove_backups(self) -> None:
+        """Remove the volumes that outlive every stack on purpose, and jobs that still use them."""
+        client = engine()
+        for container in client.containers.list(all=True, filters={"label": f"{BACKUP}={self.name}"}, ignore_removed=True):
+            with contextlib.suppress(NotFound, APIError):
+                container.remove(force=True)
+        for name in (home_volume(self.name), repository_volume(self.name)):
+            with contextlib.suppress(NotFound, APIError):
+                client.volumes.get(name).remove()
+
     def _labels(self) -> dict[str, str | list[str] | bool]:
         return {"label": [f"{LABEL}.stack={self.name}", f"{LABEL}.owner={self.owner}"]}
 
@@ -312,6 +324,7 @@ class Stack:
         for name in self.volumes():
             with contextlib.suppress(NotFound, APIError):
                 client.volumes.get(name).remove()
+        self.remove_backups()
         # The configuration volume and the network carry the stack's name.
         for network in client.networks.list(filters=self._labels()):
             with contextlib.suppress(NotFound, APIError):

@@ -1,0 +1,204 @@
+"""Restores a backup into a running stack of the same shape, by files; fenced from applications until it is verified.
+
+Order: look and refuse; stop the sentinels and kill the data nodes (a clean stop would hand over or save); fence and fill their
+volumes; start the primaries, check what they loaded; start the rest; take the fence away. A restore that was cut off leaves
+the stack fenced, with either the old data or the new on each node; calling it again does all of it anew.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from operations.backup.create import shard_file
+from operations.backup.fetch import FENCE, TARGETS
+from operations.backup.fit import Fit, fit, primaries_of
+from operations.backup.launch import Place, run_job
+from operations.backup.manifest import Manifest, ShardRecord, gaps
+from operations.connect import Fleet, Refused, Timeouts
+from operations.containers import Containers
+from operations.errors import CheckFailed, ToolkitError, Unreachable, UsageError
+from operations.inventory import Access, NodeEntry
+from operations.observe import Observation, observe
+from operations.parse import info_fields, text
+from operations.verdict import State, verdict
+
+WRITER_CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER")
+"""What a job needs to write onto volumes of the server's user."""
+ANSWER_SECONDS = 30.0
+LOAD_BYTES_PER_SECOND = 20e6
+"""Far below what was measured (380 MB/s): only bounds how long a load is waited for."""
+STEADY_SECONDS = 120.0
+POLL_SECONDS = 0.05
+POLL_TIMEOUTS = Timeouts(connect_seconds=1.0, command_seconds=2.0)
+
+Report = Callable[[dict[str, Any]], None]
+
+
+@dataclass
+class Restored:
+    """What a restore did. Seconds since the command began: files in place, data loaded, redundant again, open to applications."""
+
+    backup: str
+    stack: str
+    targets: Mapping[str, ShardRecord]
+    keys: dict[str, int] = field(default_factory=dict)
+    fetched_seconds: float = 0.0
+    loaded_seconds: float = 0.0
+    redundant_seconds: float = 0.0
+    open_seconds: float = 0.0
+
+
+def is_fenced(containers: Containers, nodes: Sequence[NodeEntry]) -> str | None:
+    """The backup of a restore that was begun on these nodes and not ended, or None."""
+    for node in nodes:
+        if mark := containers.run(node, f"cat /data/{FENCE} 2>/dev/null || :"):
+            return mark
+    return None
+
+
+def restore(place: Place, access: Access, manifest: Manifest, replace: bool, report: Report = lambda _: None) -> Restored:
+    """Restore `manifest` (from the repository at `place`) into the running stack of `access`; see the module.
+
+    Raises UsageError when it holds data and `replace` was not said, CheckFailed when the set is not whole, does not fit or is
+    not what was stored.
+    """
+    began = time.monotonic()
+    if missing := gaps(manifest):
+        raise CheckFailed("; ".join(missing) + "; nothing was touched")
+    containers = Containers(access.inventory)
+    seen = _wake(access, containers)
+    matched = fit(manifest, seen, access.inventory)
+    if matched.reasons:
+        raise CheckFailed(_told(matched, manifest) + "; nothing was touched")
+    data = access.inventory.data_nodes
+    _refuse_data(access, containers, seen, replace)
+    done = Restored(manifest.id, access.inventory.stack, matched.targets)
+
+    report({"event": "phase", "text": "stopping the nodes"})
+    containers.kill(access.inventory.sentinels)
+    containers.kill(data)
+    _fetch(place, access, manifest, matched, report)
+    done.fetched_seconds = time.monotonic() - began
+
+    primaries = [node for node in data if node.name in matched.targets]
+    others = [node for node in data if node.name not in matched.targets]
+    report({"event": "phase", "text": "loading"})
+    containers.start(primaries)
+    largest = max(shard.bytes for shard in matched.targets.values())
+    with Fleet(access, primaries, timeouts=POLL_TIMEOUTS) as fleet:
+        done.keys = _await_loaded(fleet, matched, ANSWER_SECONDS + largest / LOAD_BYTES_PER_SECOND)
+    done.loaded_seconds = time.monotonic() - began
+
+    report({"event": "phase", "text": "bringing the replicas and sentinels back"})
+    containers.start([*others, *access.inventory.sentinels])
+    _await_steady(access, STEADY_SECONDS + largest / LOAD_BYTES_PER_SECOND)
+    done.redundant_seconds = time.monotonic() - began
+
+    lift_fence(access, containers)
+    done.open_seconds = time.monotonic() - began
+    return done
+
+
+def _told(matched: Fit, manifest: Manifest) -> str:
+    return f"backup {manifest.id} does not fit: {'; '.join(matched.reasons)}"
+
+
+def _wake(access: Access, containers: Containers) -> Observation:
+    """Look at the stack; nodes that an interrupted restore left stopped are started first, for they know their roles."""
+    containers.start(access.inventory.data_nodes)
+    deadline = time.monotonic() + ANSWER_SECONDS
+    while True:
+        seen = observe(access)
+        states = [seen.of(node.name) for node in access.inventory.data_nodes]
+        quiet = [f"{one.name}: {one.problem or 'loading'}" for one in states if not one.reachable or one.loading]
+        if not quiet and primaries_of(seen, access.inventory):
+            return seen
+        if time.monotonic() > deadline:
+            reason = "; ".join(quiet) or "it has no primary"
+            raise Unreachable(f"stack {access.inventory.stack} cannot take a backup now: {reason}; nothing was touched")
+        time.sleep(POLL_SECONDS)
+
+
+def _refuse_data(access: Access, containers: Containers, seen: Observation, replace: bool) -> None:
+    """Raises UsageError for a stack with data that nobody gave up; one that an unfinished restore has fenced was given up."""
+    keys = sum(seen.of(name).keys for name in primaries_of(seen, access.inventory))
+    if keys and not replace and not is_fenced(containers, access.inventory.data_nodes):
+        raise UsageError(
+            f"stack {access.inventory.stack} holds {keys:,} keys, which a restore would replace; restore into another stack "
+            "(--to), or say --replace to give them up"
+        )
+
+
+def _fetch(place: Place, access: Access, manifest: Manifest, matched: Fit, report: Report) -> None:
+    data = access.inventory.data_nodes
+    writer = Place(
+        place.stack, place.settings, access,
+        volumes={f"{TARGETS}/{node.name}": node.volume for node in data}, capabilities=WRITER_CAPABILITIES,
+    )  # fmt: skip
+    wanted = [
+        {"node": name, "snapshot": s.snapshot, "file": shard_file(s.shard), "bytes": s.bytes, "sha256": s.sha256}
+        for name, s in matched.targets.items()
+    ]
+    emptied = [node.name for node in data if node.name not in matched.targets]
+    aof = access.inventory.parameters["data"]["appendonly"] == "yes"
+    run_job(writer, "fetch", report, wanted=wanted, emptied=emptied, aof=aof, mark=manifest.id)
+
+
+def _await_loaded(fleet: Fleet, matched: Fit, seconds: float) -> dict[str, int]:
+    """Wait until all primaries have loaded their files; returns the keys that each found in its file.
+
+    Raises CheckFailed when one comes up as something else than a primary with that data.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        answers = fleet.each(lambda link: info_fields(text(link.ask("INFO"))))
+        waiting = {
+            name: str(answer) if isinstance(answer, ToolkitError) else "loading"
+            for name, answer in answers.items()
+            if isinstance(answer, ToolkitError) or answer.get("loading") != "0"
+        }
+        if not waiting:
+            break
+        if time.monotonic() > deadline:
+            raise CheckFailed(
+                f"after {seconds:.0f} s not everything is loaded: {waiting}; the stack stays closed to applications"
+            )
+        time.sleep(POLL_SECONDS)
+    keys = {}
+    for name, fields in answers.items():
+        assert isinstance(fields, dict)  # noqa: S101 - else it would wait
+        if fields["role"] != "master":
+            raise CheckFailed(f"{name} came back as a replica; the stack stays closed to applications, try the restore again")
+        keys[name] = int(fields["rdb_last_load_keys_loaded"]) + int(fields["rdb_last_load_keys_expired"])
+        if matched.targets[name].keys and not keys[name]:
+            raise CheckFailed(
+                f"{name} loaded no key and should have about {matched.targets[name].keys:,}; it stays closed to applications"
+            )
+    return keys
+
+
+def _await_steady(access: Access, seconds: float) -> None:
+    """Wait until every node's own view is as declared: replicas in sync, slots served, sentinels agreed."""
+    deadline = time.monotonic() + seconds
+    while True:
+        judged = verdict(observe(access), access.inventory)
+        if judged.state is State.OK:
+            return
+        if time.monotonic() > deadline:
+            raise CheckFailed(
+                f"the data is loaded, but after {seconds:.0f} s the stack is not as declared: {judged.line}; it stays closed to "
+                f"applications. See scripts/status.py --stack {access.inventory.stack}, then call the restore again"
+            )
+        time.sleep(POLL_SECONDS * 4)
+
+
+def lift_fence(access: Access, containers: Containers) -> None:
+    """Let applications in again, on every data node. The link makes the nodes read the declared users from now on."""
+    data = access.inventory.data_nodes
+    for node in data:
+        containers.run(node, f"ln -sf /config/data/users.acl /data/{FENCE}.acl && rm -f /data/{FENCE}")
+    with Fleet(access, data) as fleet:
+        for name, answer in fleet.each(lambda link: link.ask("ACL", "LOAD")).items():
+            if isinstance(answer, ToolkitError | Refused):
+                raise CheckFailed(f"{name} did not let applications in again: {answer}")
