@@ -10,8 +10,8 @@ export STACK NODE SPEC ENGINE DRILL WORKLOAD REPORT DATA ARGS
 
 ENV := source ./env.sh
 SETUP := bash toolchain/setup.sh
-# The tests of the examples for Node.js are reported as not run where it cannot be had.
-NODE_STEP := bash toolchain/steps/node.sh || echo "node      the tests that need Node.js are not run"
+# Tests of examples whose packages cannot be had are reported as not run.
+EXAMPLES := for step in node api; do bash toolchain/steps/$$step.sh || echo "$$step      the tests that need it are not run"; done
 
 .PHONY: help setup images plan up down status cli drill drill-controls verify test test-full bench lint
 
@@ -51,10 +51,10 @@ verify: ## Check the running stack against what is declared: STACK=
 	@$(ENV); python scripts/verify.py --stack "$$STACK" $$ARGS
 
 test: ## Every tier once on the default engine
-	@$(SETUP) redis-8.0 client; $(NODE_STEP); $(ENV); python scripts/test.py $$ARGS
+	@$(SETUP) redis-8.0 client; $(EXAMPLES); $(ENV); python scripts/test.py $$ARGS
 
 test-full: ## All engines, repetitions, kill-at-random, soak
-	@$(SETUP) all; $(NODE_STEP); $(ENV); python scripts/test.py --full $$ARGS
+	@$(SETUP) all; $(EXAMPLES); $(ENV); python scripts/test.py --full $$ARGS
 
 bench: ## Times side by side with plain docker and redis-cli
 	@$(SETUP) redis-8.0 client; $(ENV); python bench/run.py $$ARGS

@@ -11,6 +11,8 @@ from topologies.spec import Spec
 PAGE = ROOT / "docs" / "guide" / "connecting.md"
 QUOTED = re.compile(r"^\*\*(examples/\S+)\*\*\n\n```(python|js)\n(.*?)```$", re.MULTILINE | re.DOTALL)
 FOLDERS = {"python": "*.py", "node": "**/*.mjs"}
+OTHERS = {f"examples/node/{name}.mjs" for name in ("uses", "shop", "node-redis/commands", "ioredis/commands")}
+"""Not about connecting."""
 
 
 def examples() -> set[str]:
@@ -19,7 +21,7 @@ def examples() -> set[str]:
         for folder, pattern in FOLDERS.items()
         for path in (ROOT / "examples" / folder).glob(pattern)
         if "node_modules" not in path.parts
-    }
+    } - OTHERS
 
 
 def test_the_guide_quotes_every_example_word_for_word(request: pytest.FixtureRequest) -> None:

@@ -11,7 +11,7 @@ const primary = new Redis({
   sentinelPassword: login.password,
   sentinelCommandTimeout: commandMs,
   sentinelRetryStrategy: () => 200, // milliseconds until the sentinels are asked again when none knew a primary
-  failoverDetector: true, // a connection to a primary that was replaced is closed
+  reconnectOnError: (error) => error.message.startsWith("READONLY"), // a primary that was replaced: the sentinels are asked anew
   natMap: addressMap,
 });
 primary.on("error", () => {}); // each call tells its own error

@@ -49,10 +49,10 @@ class Place:
     folder: str
 
     def command(self, library: str, topology: str, script: str) -> list[str]:
-        """Run `script` (ride, hello) with a client of `library`."""
+        """Run `script` (ride, or one of the examples) with a client of `library`."""
         examples = f"{self.folder}/{'python' if library == 'python' else 'node'}"
-        where = examples if script == "hello" else f"{self.folder}/riding"
-        folder = [] if script == "hello" else [examples]
+        where = f"{self.folder}/riding" if script == "ride" else examples
+        folder = [examples] if script == "ride" else []
         if library == "python":
             return [*self.run, *self.python, f"{where}/{script}.py", *folder, topology]
         return [*self.run, *self.node, f"{where}/{script}.mjs", *folder, library, topology]
@@ -125,9 +125,9 @@ def libraries(program: Path) -> Iterator[tuple[str, Path]]:
     yield "loader", Path(loader[1])
 
 
-def say_hello(place: Place, library: str, topology: str) -> str:
-    """Run the example that writes a key and reads it back; returns what it printed."""
-    command: Sequence[str] = place.command(library, topology, "hello")
+def printed(place: Place, library: str, topology: str, script: str) -> str:
+    """Run one of the examples; returns what it printed."""
+    command: Sequence[str] = place.command(library, topology, script)
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL)
     assert done.returncode == 0, f"{library} {topology} ({place.name}) ended with {done.returncode}: {done.stdout}{done.stderr}"
     return done.stdout.strip()

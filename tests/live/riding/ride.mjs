@@ -1,6 +1,6 @@
 // Writes one key after the other with a client of examples/node until standard input ends; tells the same as ride.py.
 //
-// usage: node ride.mjs FOLDER LIBRARY TOPOLOGY
+// usage: node ride.mjs FOLDER LIBRARY TOPOLOGY     (RIDE_PATIENCE in the environment: seconds, for all writes but the first one)
 import { pathToFileURL } from "node:url";
 import { setTimeout as sleep } from "node:timers/promises";
 
@@ -11,6 +11,8 @@ const [folder, library, topology] = process.argv.slice(2);
 const { patiently } = await import(pathToFileURL(`${folder}/common.mjs`));
 const { client, close } = await import(pathToFileURL(`${folder}/${library}/${topology}.mjs`));
 
+const hasty = process.env.RIDE_PATIENCE ? [Number(process.env.RIDE_PATIENCE)] : [];
+
 let stopped = false;
 process.stdin.resume().on("end", () => (stopped = true));
 
@@ -20,7 +22,7 @@ let told = 0;
 try {
   while (!stopped) {
     const started = performance.now();
-    await patiently(async () => (await client()).set(key(state.writes), String(state.writes)));
+    await patiently(async () => (await client()).set(key(state.writes), String(state.writes)), ...(state.writes ? hasty : []));
     state.writes += 1;
     state.longest = Math.max(state.longest, (performance.now() - started) / 1000);
     if (performance.now() - told > TELL_MS) {

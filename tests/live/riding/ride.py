@@ -1,6 +1,6 @@
 """Writes one key after the other with a client of examples/python until standard input ends.
 
-usage: ride.py FOLDER TOPOLOGY
+usage: ride.py FOLDER TOPOLOGY     (RIDE_PATIENCE in the environment: seconds, for all writes but the first one)
 
 Standard output: a line of JSON every tenth of a second, {"writes": acknowledged, "longest": seconds of the slowest call};
 with "error" when a call failed for good, and "read" at the end: how many of the acknowledged keys hold what was written.
@@ -8,6 +8,7 @@ with "error" when a call failed for good, and "read" at the end: how many of the
 
 import importlib
 import json
+import os
 import sys
 import threading
 import time
@@ -26,6 +27,7 @@ def main() -> None:
     sys.path.insert(0, folder)
     patiently = importlib.import_module("common").patiently
     client = importlib.import_module(topology).client
+    hasty = {"seconds": float(os.environ["RIDE_PATIENCE"])} if "RIDE_PATIENCE" in os.environ else {}
     stop = threading.Event()
     threading.Thread(target=wait_for_the_end, args=(stop,), daemon=True).start()
     state: dict[str, object] = {"writes": 0, "longest": 0.0}
@@ -34,7 +36,7 @@ def main() -> None:
         while not stop.is_set():
             started = time.monotonic()
             key = f"ride:python:{folder}:{writes}"
-            patiently(lambda key=key, value=writes: client().set(key, value))
+            patiently(lambda key=key, value=writes: client().set(key, value), **(hasty if writes else {}))
             writes, longest = writes + 1, max(longest, time.monotonic() - started)
             state = {"writes": writes, "longest": longest}
             if time.monotonic() - told > TELL_SECONDS:

@@ -61,6 +61,14 @@ class Rider:
 
         wait_until(f"{self.name} writing on", missing, seconds)
 
+    def wait_begun(self, seconds: float) -> None:
+        """Wait until it has written once, or failed at that."""
+        wait_until(f"{self.name} writing", lambda: "" if self.writes or self.failure else self._words or "no write", seconds)
+
+    def wait_failed(self, seconds: float) -> None:
+        """Wait until it writes no more."""
+        wait_until(f"the end of {self.name}", lambda: "" if self.failure else self.told, seconds)
+
     def finish(self, seconds: float = 30) -> dict[str, Any]:
         """Let it read back what it wrote, and end it; returns its last words."""
         assert self._process.stdin is not None
