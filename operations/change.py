@@ -125,7 +125,7 @@ def _handed_over(
                 switches[primary.name] = max(synced, key=_offset).name
                 continue
             names = ", ".join(node.name for node in staying)
-            why = f"{names} has no connection to it" if names else "no node that stays follows it"
+            why = f"{names} {'has' if len(staying) == 1 else 'have'} no connection to it" if names else "no node that stays follows it"
             problems.append(f"{primary.name} is primary and would leave without a synced successor: {why}")
             if staying:
                 unsynced[primary.name] = max(staying, key=_offset).name

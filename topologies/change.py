@@ -11,8 +11,9 @@ import docker
 from operations.change import departure, quorum_problems, widened, without_slots
 from operations.connect import Fleet
 from operations.errors import CheckFailed, Unreachable
-from operations.inventory import Access, Credentials, Inventory
-from operations.observe import look
+from operations.inventory import Access, Credentials, Inventory, NodeEntry
+from operations.observe import Observation, look
+from operations.reshard.plan import Headroom, megabytes
 from operations.reshard.proposal import Unfinished, propose
 from operations.reshard.words import headline, memory_lines, move_lines
 from topologies import outputs
@@ -20,6 +21,8 @@ from topologies.engine import EngineState, read_file, some_image
 from topologies.plan import Plan
 from topologies.standing import Shape
 
+EMPTY_NODE_BYTES = 4_000_000
+"""What a server without keys counts as used (2.5 MB measured, Redis 8.0), with some clients; its backlog comes on top."""
 PASSWORD_FILE = "data/admin.password"  # noqa: S105 - where it stands
 
 
@@ -34,38 +37,61 @@ class Outlook:
 
 def outlook(client: docker.DockerClient, state: EngineState, plan: Plan, shape: Shape) -> Outlook:
     """Look at the servers and say what `up` would do; nothing is changed."""
-    lines = tuple(_who(shape))
     password = _password(client, state, plan)
     if password is None:
-        return Outlook(
-            lines, () if shape.only_grows(plan) else (f"{plan.config_volume} holds no password to ask the servers with",)
-        )
-    declared = Inventory.model_validate(outputs.inventory(plan, "", ""))
+        problem = f"the configuration volume {plan.config_volume} holds no password, so the servers cannot be asked"
+        return Outlook(tuple(_who(shape)), () if shape.only_grows(plan) else (problem,))
     joining = {node.name for node in shape.joining}
+    declared = _declared(plan)
     staying = tuple(node for node in declared.nodes if node.name not in joining)
     present = widened(declared.model_copy(update={"nodes": staying}), shape.leaving)
     access = Access(inventory=present, credentials=Credentials.of({"admin": password}))
     with Fleet(access) as fleet:
         seen = look(fleet, present)
+    found = foreseen(plan, shape, seen)
+    if not seen.answering or not moves_slots(plan, shape, seen):
+        return found
+    leaving = _data(shape)
+    backlog = plan.spec.replication.backlog if plan.spec.replica_count else 0
+    room = Headroom(EMPTY_NODE_BYTES + backlog, plan.spec.memory.maxmemory)
+    served = {node.shard for node in staying}
+    rooms = {node.name: room for node in plan.primaries if node.shard not in served}
+    lines, problems = _slots(access, without_slots(seen, departure(seen, _declared(plan), leaving), leaving), rooms)
+    return Outlook((*found.lines, *lines), problems, found.losses)
+
+
+def foreseen(plan: Plan, shape: Shape, seen: Observation) -> Outlook:
+    """What comes of a change apart from the slots that move. Pure; `seen` has all nodes that stand."""
+    lines = tuple(_who(shape))
     if not seen.answering:
         silent = f"no server answers ({seen.nodes[0].problem})"
         if shape.leaving:
             return Outlook(lines, (f"{silent}, so whether nodes can leave cannot be told; start them with `make up` first",))
         return Outlook((*lines, f"what moves cannot be told yet, because {silent}"))
-    leaving = [node for node in shape.leaving if not node.is_sentinel]
-    found = departure(seen, declared, leaving)
+    declared = _declared(plan)
+    found = departure(seen, declared, _data(shape))
     voters = quorum_problems(seen, declared, shape.leaving, sum(node.is_sentinel for node in shape.joining))
+    lines += tuple(_copies(shape, seen, declared))
     lines += tuple(f"{new} takes over from {old}, which leaves" for old, new in found.switches.items())
-    problems: tuple[str, ...] = ()
-    if found.drained or (plan.spec.topology == "cluster" and shape.shards not in (None, plan.spec.shard_count)):
-        shards = {node.shard for node in staying}
-        rooms = {node.name: plan.spec.memory.maxmemory for node in plan.primaries if node.shard not in shards}
-        moved, problems = _slots(access, without_slots(seen, found, leaving), rooms)
-        lines += moved
-    return Outlook(lines, problems, (*found.problems, *voters))
+    return Outlook(lines, (), (*found.problems, *voters))
 
 
-def _slots(access: Access, drained: Collection[str], joining: Mapping[str, int]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def moves_slots(plan: Plan, shape: Shape, seen: Observation) -> bool:
+    """Whether slots have to find other primaries. Pure."""
+    if plan.spec.topology != "cluster":
+        return False
+    return shape.shards not in (None, plan.spec.shard_count) or bool(departure(seen, _declared(plan), _data(shape)).drained)
+
+
+def _declared(plan: Plan) -> Inventory:
+    return Inventory.model_validate(outputs.inventory(plan, "", ""))
+
+
+def _data(shape: Shape) -> list[NodeEntry]:
+    return [node for node in shape.leaving if not node.is_sentinel]
+
+
+def _slots(access: Access, drained: Collection[str], joining: Mapping[str, Headroom]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """What would move, and what speaks against it."""
     try:
         proposal = propose(access, dict.fromkeys(drained, 0.0), joining=joining)
@@ -80,10 +106,18 @@ def _slots(access: Access, drained: Collection[str], joining: Mapping[str, int])
 
 
 def _who(shape: Shape) -> Iterator[str]:
-    if shape.joining:
-        yield f"{', '.join(node.name for node in shape.joining)} join"
-    if shape.leaving:
-        yield f"{', '.join(node.name for node in shape.leaving)} leave, once nothing needs them any more"
+    for verb, nodes in (("join", shape.joining), ("leave", shape.leaving)):
+        if nodes:
+            yield f"{', '.join(node.name for node in nodes)} {verb}{'s' if len(nodes) == 1 else ''}"
+
+
+def _copies(shape: Shape, seen: Observation, declared: Inventory) -> Iterator[str]:
+    """What new replicas of shards that serve already have to copy; a primary may use more for other things than keys."""
+    stands = {state.name: state.info for state in seen.nodes}
+    for node in shape.joining:
+        used = [info.used_memory_bytes for n in declared.data_nodes if n.shard == node.shard and (info := stands.get(n.name))]
+        if used and not node.is_sentinel:
+            yield f"{node.name} copies its primary's data, at most {megabytes(max(used))}"
 
 
 def _password(client: docker.DockerClient, state: EngineState, plan: Plan) -> str | None:

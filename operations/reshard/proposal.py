@@ -81,12 +81,12 @@ def propose(
     measure: Measure = "slots",
     placement: Mapping[int, str] | None = None,
     way: Way | None = None,
-    joining: Mapping[str, int] | None = None,
+    joining: Mapping[str, Headroom] | None = None,
 ) -> Proposal:
     """The plan for a goal, from one look at the cluster; nothing is changed.
 
-    `placement` (slot to primary) takes the place of weights. `joining` are primaries that do not exist yet, with their memory
-    limit in bytes: a preview of new shards, which cannot be carried out before they are there. Raises Unfinished while a move is
+    `placement` (slot to primary) takes the place of weights. `joining` are primaries that do not exist yet, with what they use
+    from the start: a preview of new shards, which cannot be carried out before they are there. Raises Unfinished while a move is
     under way or slots stand open.
     """
     inventory = access.inventory
@@ -101,7 +101,7 @@ def propose(
         else:
             shares = weights_for(live, weights or {}) | dict.fromkeys(joining or {}, 1.0)
             moves, goal = plan_moves(live.owners, shares, measure, sizes), _goal(shares, measure)
-    memory = live.memory() | {name: Headroom(0, limit) for name, limit in (joining or {}).items()}
+    memory = live.memory() | dict(joining or {})
     pace = BY_KEYS if chosen == "keys" else ATOMIC
     return Proposal(
         goal,
@@ -116,8 +116,9 @@ def propose(
 
 
 def _goal(shares: Mapping[str, float], measure: Measure) -> str:
-    if len(set(shares.values())) == 1:
-        return f"equal shares of {measure}"
+    emptied = [name for name, weight in shares.items() if not weight]
+    if len({weight for weight in shares.values() if weight}) == 1:
+        return f"equal shares of {measure}" + (f", none for {', '.join(emptied)}" if emptied else "")
     return f"{measure} in shares of " + ", ".join(f"{name} {weight:g}" for name, weight in shares.items())
 
 

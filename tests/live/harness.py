@@ -197,6 +197,11 @@ class Stack:
         present["config"] = {f"{PROJECT}:{name}": value for name, value in values.items()}
         self.stack_file.write_text(yaml.safe_dump(present))
 
+    def write_spec(self, spec: Mapping[str, Any]) -> None:
+        """Give a stack that was made from a spec's own fields another spec."""
+        assert self.spec.is_relative_to(self.folder), f"{self.spec} is not this stack's own"
+        self.spec.write_text(yaml.safe_dump(dict(spec)))
+
     # ---- Pulumi ---------------------------------------------------------------------------------------------------
 
     def pulumi(self, *arguments: str, seconds: float = COMMAND_SECONDS) -> Result:

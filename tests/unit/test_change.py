@@ -81,7 +81,7 @@ def test_a_primary_without_a_synced_successor_may_not_leave() -> None:
     told = found(CLUSTER_2, CLUSTER_1, states)
     assert told.switches == {}
     assert told.problems == (
-        "node-2-3 is primary and would leave without a synced successor: node-2-1, node-2-2 has no connection to it",
+        "node-2-3 is primary and would leave without a synced successor: node-2-1, node-2-2 have no connection to it",
     )
     assert set(told.unsynced) == {"node-2-3"}
 
