@@ -104,8 +104,8 @@ def _of_shards(observation: Observation, inventory: Inventory, leaving: set[str]
     if unserved:
         return Departure(problems=(f"slots {format_slots(unserved)} are served by nobody that answers",))
     ranked = sorted(groups, key=rank)
-    kept = [group for group in ranked[: len(inventory.shards)] if any(n.name not in leaving for n in (group[0], *group[1]))]
-    drained = tuple(primary.name for primary, followers in ranked if (primary, followers) not in kept)
+    kept, surplus = ranked[: len(inventory.shards)], ranked[len(inventory.shards) :]
+    drained = tuple(primary.name for primary, _ in surplus)
     found = _handed_over(kept, leaving, inventory)
     return Departure(found.switches, drained, found.unsynced, found.problems)
 
@@ -125,7 +125,11 @@ def _handed_over(
                 switches[primary.name] = max(synced, key=_offset).name
                 continue
             names = ", ".join(node.name for node in staying)
-            why = f"{names} {'has' if len(staying) == 1 else 'have'} no connection to it" if names else "no node that stays follows it"
+            why = (
+                f"{names} {'has' if len(staying) == 1 else 'have'} no connection to it"
+                if names
+                else "no node that stays follows it"
+            )
             problems.append(f"{primary.name} is primary and would leave without a synced successor: {why}")
             if staying:
                 unsynced[primary.name] = max(staying, key=_offset).name

@@ -3,64 +3,29 @@
 What takes long or breaks things on the way is in test_topology_trouble.py.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from tests.conftest import FIGURE
 from tests.live.faults import roles
-from tests.live.harness import Stack, engine, throw_away_stack
+from tests.live.harness import Stack
 from tests.live.ledger import Load, fill, lost
 from tests.live.movers import assert_whole
-from topologies.engine import read_file
+from tests.live.shapes import CLUSTER, SMALL, assert_kept, data_containers, is_empty, reshape
 
 pytestmark = pytest.mark.live
 
-IMAGE = "redis-topologies/node:redis-8.0"
-SMALL = {"memory": {"maxmemory": "64mb"}, "replication": {"backlog": "4mb"}}
-CLUSTER = {"topology": "cluster", "shards": 3, "replicas": 1, "cluster": {"node_timeout_seconds": 10}, **SMALL}
 STANDALONE = {"topology": "standalone", **SMALL}
 KEYS = 5000
 WRITERS = 2
 
 Record = Callable[[str, object], None]
+Make = Callable[[dict[str, Any]], Stack]
 
 
-@pytest.fixture
-def make(tmp_path: Any, pytestconfig: pytest.Config) -> Iterator[Callable[[dict[str, Any]], Stack]]:
-    """Makes one throw-away stack, up."""
-    stacks = []
-
-    def made(spec: dict[str, Any]) -> Stack:
-        context = throw_away_stack("shape", spec, tmp_path, pytestconfig)
-        stacks.append(context)
-        stack = context.__enter__()
-        stack.up().ok()
-        return stack
-
-    yield made
-    for context in stacks:
-        context.__exit__(None, None, None)
-
-
-def data_containers(stack: Stack) -> dict[str, str]:
-    """Container ids of the data nodes, which a change of topology must not replace."""
-    return {str(found.name): str(found.id) for found in stack.containers() if "-node-" in str(found.name)}
-
-
-def assert_kept(before: dict[str, str], after: dict[str, str]) -> None:
-    assert {name: after[name] for name in before if name in after} == {name: before[name] for name in before if name in after}
-
-
-def is_empty(volume: str) -> bool:
-    """Nothing of what a data node leaves is on it."""
-    return not any(read_file(engine(), volume, IMAGE, path) for path in ("identity", "server.conf", "nodes.conf"))
-
-
-def test_a_cluster_gets_two_shards_more_and_gives_them_back_while_clients_write(
-    make: Callable[[dict[str, Any]], Stack], record_property: Record
-) -> None:
+def test_a_cluster_gets_two_shards_more_and_gives_them_back_while_clients_write(make: Make, record_property: Record) -> None:
     stack = make(CLUSTER)
     access = stack.access()
     ledger = fill(access, "before", KEYS)
@@ -92,12 +57,12 @@ def test_a_cluster_gets_two_shards_more_and_gives_them_back_while_clients_write(
     assert data_containers(stack) == before
     for part in (ledger, grown.ledger, shrunk.ledger):
         assert lost(access, part) == []
-    assert all(is_empty(f"redis-{stack.name}-{name}-data") for name in ("node-4-1", "node-4-2", "node-5-1", "node-5-2"))
+    assert all(is_empty(stack, name) for name in ("node-4-1", "node-4-2", "node-5-1", "node-5-2"))
     stack.preview("--expect-no-changes").ok()
     record_property(FIGURE, f"{stack.name}: 3 to 5 shards in {came.seconds:.1f} s, 5 to 3 in {gone.seconds:.1f} s, under load")
 
 
-def test_a_standalone_node_becomes_replication_then_sentinel_and_comes_back(make: Callable[[dict[str, Any]], Stack]) -> None:
+def test_a_standalone_node_becomes_replication_then_sentinel_and_comes_back(make: Make) -> None:
     stack = make(STANDALONE)
     ledger = fill(stack.access(), "before", KEYS)
     before = data_containers(stack)
@@ -120,11 +85,5 @@ def test_a_standalone_node_becomes_replication_then_sentinel_and_comes_back(make
     assert data_containers(stack) == before
     for part in (ledger, first.ledger, second.ledger):
         assert lost(access, part) == []
-    assert is_empty(f"redis-{stack.name}-node-3-data")
+    assert is_empty(stack, "node-3")
     stack.preview("--expect-no-changes").ok()
-
-
-def reshape(stack: Stack, **fields: Any) -> Any:
-    """Change fields of the spec file; those that belong to another topology go."""
-    stack.write_spec({**SMALL, **fields})
-    return stack.up().ok()

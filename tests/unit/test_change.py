@@ -86,6 +86,13 @@ def test_a_primary_without_a_synced_successor_may_not_leave() -> None:
     assert set(told.unsynced) == {"node-2-3"}
 
 
+def test_a_shard_that_is_declared_is_never_drained_because_its_replicas_are_away() -> None:
+    states = formed(CLUSTER_2, {2: "node-2-3"}) | {name: silent(name) for name in ("node-2-1", "node-2-2")}
+    told = found(CLUSTER_2, CLUSTER_1, states)
+    assert told.drained == ()
+    assert told.problems == ("node-2-3 is primary and would leave without a synced successor: no node that stays follows it",)
+
+
 def test_the_last_synced_replica_of_a_shard_may_not_leave() -> None:
     states = formed(CLUSTER_2)
     states["node-1-2"] = replica_without_link(states["node-1-2"])
