@@ -12,6 +12,7 @@ RATE_LIMIT (requests of one visitor in ten seconds).
 
 import importlib
 import os
+import secrets
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
@@ -25,10 +26,11 @@ from common import connection, patiently
 from fastapi import Cookie, Depends, FastAPI, HTTPException, Request, Response
 from fastapi.responses import JSONResponse
 from redis.exceptions import RedisClusterException
-from visitors import Limiter, Sessions, new_session
 
 from applications.fenced import FencedCounter, StaleHolder
+from applications.limiter import FixedWindow
 from applications.lock import FencedLock, Tenure
+from applications.session import Sessions
 
 T = TypeVar("T")
 
@@ -36,6 +38,8 @@ PERSON_SECONDS = float(os.environ.get("PERSON_SECONDS", "2"))
 """So long a person waits for an answer. Far less than a failover takes, and enough for a switchover."""
 RATE_LIMIT = int(os.environ.get("RATE_LIMIT", "100"))
 STOCK = Path(os.environ.get("STOCK", "stock.sqlite"))
+RATE_SECONDS = 10
+SESSION_SECONDS = 1800.0
 LOCK_SECONDS = 5.0
 PAGE_SECONDS = 5.0
 THREADS = 100
@@ -53,9 +57,14 @@ class Current:
         return client().execute_command(*command)
 
 
-def ask(call: Callable[[Any], T]) -> T:
-    """What `call` makes of the Redis client, tried again for as long as a person waits."""
-    return patiently(lambda: call(client()), PERSON_SECONDS)
+redis_now = Current()
+sessions = Sessions(redis_now, SESSION_SECONDS)
+limiter = FixedWindow(redis_now, RATE_LIMIT, RATE_SECONDS)
+
+
+def ask(call: Callable[[], T]) -> T:
+    """What `call` gives, tried again for as long as a person waits."""
+    return patiently(call, PERSON_SECONDS)
 
 
 @asynccontextmanager
@@ -83,19 +92,20 @@ def admitted(request: Request) -> None:
     """The rate limit of a visitor. It protects the shop, and must not close it: without Redis everybody passes."""
     visitor = request.client.host if request.client else "unknown"
     try:
-        wait = Limiter(client(), RATE_LIMIT, 10).wait_seconds(visitor)
+        answer = limiter.ask(visitor)
     except (redis.RedisError, RedisClusterException):
         return
-    if wait:
-        raise HTTPException(429, "too many requests", {"retry-after": str(int(wait) + 1)})
+    if not answer.admitted:
+        left = RATE_SECONDS - answer.at_microseconds / 1e6 % RATE_SECONDS  # until the next window
+        raise HTTPException(429, "too many requests", {"retry-after": str(int(left) + 1)})
 
 
 def visitor(session: Annotated[str | None, Cookie()] = None) -> str:
     """Whose session the cookie names."""
-    user = ask(lambda redis: Sessions(redis).user(session)) if session else None
-    if user is None:
+    fields = ask(lambda: sessions.use(session)) if session else None
+    if fields is None:
         raise HTTPException(401, "please log in")
-    return user
+    return fields["user"]
 
 
 @app.get("/products/{name}")
@@ -106,8 +116,8 @@ def product(name: str) -> dict[str, str]:
 
 @app.post("/login", dependencies=[Depends(admitted)])
 def login(user: str, response: Response) -> dict[str, str]:
-    session = new_session()
-    ask(lambda redis: Sessions(redis).begin(user, session))
+    session = secrets.token_urlsafe(32)  # chosen before the first try, so that a repeated one begins no second session
+    ask(lambda: sessions.start(session, {"user": user}))
     response.set_cookie("session", session, httponly=True, samesite="lax")
     return {"user": user}
 
@@ -120,7 +130,7 @@ def me(user: Annotated[str, Depends(visitor)]) -> dict[str, str]:
 @app.post("/logout")
 def logout(response: Response, session: Annotated[str | None, Cookie()] = None) -> dict[str, str]:
     if session:
-        ask(lambda redis: Sessions(redis).end(session))
+        ask(lambda: sessions.logout(session))
     response.delete_cookie("session")
     return {"user": ""}
 
@@ -128,7 +138,7 @@ def logout(response: Response, session: Annotated[str | None, Cookie()] = None) 
 @app.post("/products/{name}/orders", status_code=201)
 def order(name: str, user: Annotated[str, Depends(visitor)]) -> dict[str, str | int]:
     """Order one piece. The lock keeps others away meanwhile; its token keeps out whoever only believes to hold it."""
-    lock = FencedLock(Current(), f"product:{name}", LOCK_SECONDS)
+    lock = FencedLock(redis_now, f"product:{name}", LOCK_SECONDS)
     try:
         number = one_more(name, hold(lock))
     except StaleHolder as stale:

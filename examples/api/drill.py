@@ -9,6 +9,7 @@ In DIR: http.json and http.jsonl (every request), beside the drill's own report.
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -27,6 +28,7 @@ import typer
 from outcome import Result, Row, as_data, parse, rows
 from rich.table import Table
 
+from drills.definition import find
 from drills.history import read_history
 from drills.records import Fault, Phase, Start
 from operations.errors import ExitCode, InvalidInput, Unreachable
@@ -35,6 +37,8 @@ from scripts._command import JsonOption, StackOption, make_console, print_json, 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 PYTHON = HERE / ".venv" / "bin" / "python"
+WITH_PARENT = ("setpriv", "--pdeathsig", "TERM") if shutil.which("setpriv") else ()
+"""Ends the service together with this process, also when that is killed."""
 LOAD_SECONDS = 1200
 """More than any drill takes; the load is ended with it."""
 READY_SECONDS = 60.0
@@ -71,8 +75,9 @@ def free_port() -> int:
 def service(env: dict[str, str], log: Path) -> Iterator[str]:
     """The shop on a free port of this machine; its address, once it serves. Raises Unreachable with the end of its log."""
     port = free_port()
-    command = [str(PYTHON), "-m", "uvicorn", "app:app", "--host", "127.0.0.1", "--port", str(port), "--no-access-log"]
-    with log.open("w") as out, subprocess.Popen(command, env=env, cwd=HERE, stdout=out, stderr=out) as process:
+    uvicorn = (str(PYTHON), "-m", "uvicorn", "app:app", "--host", "127.0.0.1", "--port", str(port), "--no-access-log")
+    own: dict[str, Any] = {"env": env, "cwd": HERE, "start_new_session": True}
+    with log.open("w") as out, subprocess.Popen([*WITH_PARENT, *uvicorn], stdout=out, stderr=out, **own) as process:
         try:
             url = f"http://127.0.0.1:{port}"
             wait_until_it_serves(url, process, log)
@@ -101,10 +106,8 @@ def wait_until_it_serves(url: str, process: "subprocess.Popen[bytes]", log: Path
 def load(url: str, rate: float, results: Path) -> Iterator["subprocess.Popen[bytes]"]:
     """Requests, until the block ends; then their last answers are waited for."""
     command = [str(PYTHON), str(HERE / "load.py"), "--url", url, "--rate", f"{rate:g}", "--seconds", str(LOAD_SECONDS)]
-    with (
-        results.open("wb") as out,
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=out, stderr=subprocess.PIPE) as process,
-    ):
+    own: dict[str, Any] = {"stdin": subprocess.PIPE, "stderr": subprocess.PIPE, "start_new_session": True}
+    with results.open("wb") as out, subprocess.Popen(command, stdout=out, **own) as process:
         try:
             yield process
         finally:
@@ -116,12 +119,23 @@ def load(url: str, rate: float, results: Path) -> Iterator["subprocess.Popen[byt
                 process.kill()
 
 
+def break_it(command: list[str]) -> int:
+    """Run the drill; returns its exit code. Ctrl-C is passed on and its end waited for: it first heals what it broke."""
+    with subprocess.Popen(command, cwd=ROOT, stdout=sys.stderr, start_new_session=True) as process:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            process.send_signal(signal.SIGINT)
+            process.wait()
+            raise
+
+
 def fault_window(history: Path) -> tuple[float, float]:
     """When the fault began and when it was healed (Unix time); raises InvalidInput when the drill did not come to that."""
     origin = began = healed = None
-    for record in read_history(history):
+    for record in read_history(history) if history.exists() else ():
         if isinstance(record, Start):
-            origin = datetime.fromisoformat(record.wall).timestamp()
+            origin, began, healed = datetime.fromisoformat(record.wall).timestamp(), None, None
         elif isinstance(record, Phase) and record.name == "fault" and began is None:
             began = record.at
         elif isinstance(record, Fault) and record.stage == "heal":
@@ -150,18 +164,19 @@ def main(
     as_json: JsonOption = False,
 ) -> int:
     """Run a drill while visitors use the shop, and say what they saw."""
+    name = find(drill).name
     if not PYTHON.exists():
         raise Unreachable("examples/api/.venv is missing; run `bash toolchain/steps/api.sh`")
-    directory = report or ROOT / "reports" / f"{stack}-{drill}-http"
+    directory = report or ROOT / "reports" / f"{stack}-{name}-http"
     connection = connection_of(stack)
     directory.mkdir(parents=True, exist_ok=True)
     results = directory / "http.jsonl"
-    command = [sys.executable, str(ROOT / "scripts" / "drill.py"), "run", drill, "--stack", stack, "--no-up"]
+    command = [sys.executable, str(ROOT / "scripts" / "drill.py"), "run", name, "--stack", stack, "--no-up"]
     with tempfile.TemporaryDirectory() as private:
         env = environment(Path(private), connection, RATE_LIMIT="1000000")
         with service(env, directory / "service.log") as url, load(url, rate, results) as sending:
             print(f"the shop serves at {url}, {rate:g} requests per second; the drill begins", file=sys.stderr, flush=True)
-            code = subprocess.run([*command, "--report", str(directory)], cwd=ROOT, stdout=sys.stderr, check=False).returncode
+            code = break_it([*command, "--report", str(directory)])
             if sending.poll() is not None:
                 told = sending.stderr.read().decode() if sending.stderr else ""
                 raise Unreachable(f"the requests ended early with {sending.returncode}: {told}")
@@ -172,7 +187,7 @@ def main(
     if as_json:
         print_json(as_data(found))
     else:
-        make_console().print(table(stack, drill, found))
+        make_console().print(table(stack, name, found))
     return ExitCode(code) if code in list(ExitCode) else ExitCode.BROKEN
 
 

@@ -1,10 +1,10 @@
-// What the shop in examples/api does with Redis, from Node.js, on the same keys: a session that Python began is one here, and a lock
-// that is held here is held there. `redis` is one of node-redis/commands.mjs and ioredis/commands.mjs.
+// What the shop in examples/api does with Redis, from Node.js, with the scripts of `applications` on the same keys: a session that
+// Python began is one here, and a lock that is held here is held there. `redis` is one of node-redis/commands.mjs and ioredis/commands.mjs.
 import { randomBytes } from "node:crypto";
 import { patiently } from "./common.mjs";
 
 const PERSON_SECONDS = 2; // so long a person waits for an answer
-const SESSION_SECONDS = 1800;
+const SESSION_MS = 1800 * 1000;
 
 // A value that `load` gives, kept for a while; entries end at different moments. Without Redis every caller loads for himself.
 export async function cached(redis, name, seconds, load) {
@@ -16,28 +16,51 @@ export async function cached(redis, name, seconds, load) {
   return loaded;
 }
 
+const START = `
+if redis.call('EXISTS', KEYS[2]) == 1 then return 0 end
+redis.call('HSET', KEYS[1], unpack(ARGV, 2))
+redis.call('PEXPIRE', KEYS[1], ARGV[1])
+return 1
+`;
+const USE = `
+if redis.call('EXISTS', KEYS[1]) == 0 then return false end
+redis.call('PEXPIRE', KEYS[1], ARGV[1])
+return redis.call('HGET', KEYS[1], 'user')
+`;
+const LOGOUT = `
+redis.call('SET', KEYS[2], 1, 'PX', ARGV[1])
+return redis.call('DEL', KEYS[1])
+`;
+const sessionKeys = (session) => [`session:{${session}}`, `session:{${session}}:out`]; // the braces: one slot of a cluster
+
 export async function beginSession(redis, user) {
   const session = randomBytes(32).toString("base64url"); // chosen here, so that a repeated call begins no second one
-  await patiently(() => redis.setFor(`session:${session}`, user, SESSION_SECONDS * 1000), PERSON_SECONDS);
+  await patiently(() => redis.run(START, sessionKeys(session), [SESSION_MS, "user", user]), PERSON_SECONDS);
   return session;
 }
 
 // Whose session it is, and another half hour for it; null when there is none.
 export const sessionUser = (redis, session) =>
-  patiently(() => redis.getFor(`session:${session}`, SESSION_SECONDS), PERSON_SECONDS);
+  patiently(() => redis.run(USE, sessionKeys(session).slice(0, 1), [SESSION_MS]), PERSON_SECONDS);
 
-export const endSession = (redis, session) => patiently(() => redis.del(`session:${session}`), PERSON_SECONDS);
+export const endSession = (redis, session) =>
+  patiently(() => redis.run(LOGOUT, sessionKeys(session), [SESSION_MS]), PERSON_SECONDS);
 
 const COUNT = `
-local count = redis.call('INCR', KEYS[1])
-if count == 1 then redis.call('PEXPIRE', KEYS[1], ARGV[1]) end
-return {count, redis.call('PTTL', KEYS[1])}
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local window = math.floor(now / ARGV[2])
+local held, count = string.match(redis.call('GET', KEYS[1]) or '', '^(%d+) (%d+)$')
+count = held and tonumber(held) == window and tonumber(count) or 0
+if count >= tonumber(ARGV[1]) then return 0 end
+redis.call('SET', KEYS[1], string.format('%.0f %d', window, count + 1), 'PX', math.ceil(ARGV[2] / 1000))
+return 1
 `;
 
-// Milliseconds that a visitor has to wait, 0 when he may pass; without Redis everybody passes.
-export async function mustWait(redis, visitor, limit, windowMs) {
-  const [count, left] = await redis.run(COUNT, [`limit:${visitor}`], [windowMs]).catch(() => [0, 0]);
-  return count > limit ? left : 0;
+// Whether a visitor may pass: at most `limit` times in each window. Without Redis everybody passes.
+export async function admitted(redis, visitor, limit, windowSeconds) {
+  const keys = [`limit:{${visitor}}`];
+  return (await redis.run(COUNT, keys, [limit, windowSeconds * 1e6]).catch(() => 1)) === 1;
 }
 
 const ACQUIRE = `
@@ -55,7 +78,7 @@ return redis.call('DEL', KEYS[1])
 // because no lock can keep its holder from being paused for longer than the lock lasts.
 export async function locked(redis, name, ms, work) {
   const owner = randomBytes(8).toString("hex");
-  const keys = [`lock:{${name}}`, `lock:{${name}}:token`]; // the braces: one slot of a cluster
+  const keys = [`lock:{${name}}`, `lock:{${name}}:token`];
   // An owner who asks again, because an answer was lost, finds himself in possession.
   const token = await patiently(() => redis.run(ACQUIRE, keys, [owner, ms]), PERSON_SECONDS);
   if (!token) return null;

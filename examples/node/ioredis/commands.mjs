@@ -1,8 +1,6 @@
 // The commands that the uses need, as ioredis writes them; the same for every topology.
 export const commands = (client) => ({
   get: async (key) => (await client()).get(key),
-  getFor: async (key, seconds) => (await client()).getex(key, "EX", seconds),
   setFor: async (key, value, ms) => (await client()).set(key, value, "PX", ms),
-  del: async (key) => (await client()).del(key),
   run: async (script, keys, values) => (await client()).eval(script, keys.length, ...keys, ...values),
 });

@@ -57,6 +57,11 @@ class Place:
             return [*self.run, *self.python, f"{where}/{script}.py", *folder, topology]
         return [*self.run, *self.node, f"{where}/{script}.mjs", *folder, library, topology]
 
+    def node_script(self, script: str) -> str:
+        """Run a module that is written down in a test, beside the examples; returns what it printed."""
+        command = [*self.run, *self.node, "--input-type=module", "--eval", script]
+        return output(command, cwd=f"{self.folder}/node")
+
 
 @contextmanager
 def on_the_host(folder: Path, connection: dict[str, Any]) -> Iterator[Place]:
@@ -127,7 +132,10 @@ def libraries(program: Path) -> Iterator[tuple[str, Path]]:
 
 def printed(place: Place, library: str, topology: str, script: str) -> str:
     """Run one of the examples; returns what it printed."""
-    command: Sequence[str] = place.command(library, topology, script)
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL)
-    assert done.returncode == 0, f"{library} {topology} ({place.name}) ended with {done.returncode}: {done.stdout}{done.stderr}"
+    return output(place.command(library, topology, script))
+
+
+def output(command: Sequence[str], cwd: str | None = None) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL, cwd=cwd)
+    assert done.returncode == 0, f"{' '.join(command)} ended with {done.returncode}: {done.stdout}{done.stderr}"
     return done.stdout.strip()
