@@ -1,16 +1,24 @@
 #!/usr/bin/env python3
-"""Backups of a running stack: made, listed, shown.
+"""Backups of a stack: made, listed, shown, verified, rehearsed, pruned.
 
 usage: scripts/backup.py create --stack NAME [--json]        snapshot of every shard into the repository
        scripts/backup.py list --stack NAME [--json]          what there is, failed ones too
        scripts/backup.py show [ID|latest] --stack NAME       everything about one backup
+       scripts/backup.py verify [ID|latest] --stack NAME     read it back in full and compare; the outcome stands in the catalogue
+       scripts/backup.py check --stack NAME [--read-data]    named checks of repository, age, proofs and key
+       scripts/backup.py prune --stack NAME [--dry-run]      remove what the retention does not keep
+       scripts/backup.py rehearse [ID|latest] --stack NAME   restore into a scratch stack, use it, measure, remove it
+       scripts/backup.py export-key --stack NAME > FILE      what reads the backups without this machine, under a passphrase
+       scripts/backup.py import-key FILE --stack NAME        take that over on another machine
        scripts/backup.py secret NAME --stack NAME < FILE     store the repository's password or an object store's key
 """
 
+import getpass
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -21,10 +29,14 @@ from rich.table import Table
 
 from operations.backup.launch import Place, run_job
 from operations.backup.settings import BackupSettings
+from operations.errors import ExitCode, Unreachable, UsageError
 from operations.inventory import load_access
 from operations.parse import format_slots
+from scripts import pulumi_cli, stack_files
 from scripts._command import JsonOption, make_console, print_json, run
+from scripts._rehearse import rehearse
 from scripts.reshard import NamedOption, named
+from topologies.load import load_spec
 from topologies.render import DATA_RULES
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
@@ -33,8 +45,15 @@ Report = Callable[[dict[str, Any]], None]
 
 
 def place_of(stack: str) -> Place:
-    """Where the backups of a stack that is up lie, and how to reach its nodes."""
-    access = load_access(stack)
+    """Where the backups of a stack lie, and how to reach its nodes; of one that is not up, what its spec says."""
+    try:
+        access = load_access(stack)
+    except Unreachable:
+        if not (pulumi_cli.ROOT / stack_files.GENERATED / stack_files.file_name(stack)).exists():
+            raise
+        values = stack_files.settings(stack)
+        overrides = {key: value for key, value in values.items() if key != stack_files.SPEC_KEY}
+        return Place(stack, load_spec(stack_files.spec_path(stack, values), overrides).backup, users=DATA_RULES)
     settings = BackupSettings.model_validate(access.inventory.spec.get("backup", {}))
     return Place(stack, settings, access, users=DATA_RULES)
 
@@ -135,6 +154,114 @@ def secret_command(
     make_console().print(f"stored {name} for the backups of stack {place.stack}", markup=False)
 
 
+@app.command("verify")
+def verify_command(
+    context: typer.Context, backup: BackupArgument = "latest", stack: NamedOption = None, as_json: JsonOption = False
+) -> None:
+    """Read a backup back in full and compare every byte with what was stored."""
+    with progress_on(make_console(stderr=True)) as report:
+        done = run_job(place_of(named(stack or context.obj)), "verify", report, backup=backup)
+    if as_json:
+        print_json(done)
+        return
+    make_console().print(
+        f"backup {done['id']} is whole: {megabytes(done['bytes'])} read in {done['seconds']:.1f} s", markup=False
+    )
+
+
+@app.command("check")
+def check_command(
+    context: typer.Context,
+    stack: NamedOption = None,
+    read_data: Annotated[bool, typer.Option("--read-data", help="Read every object of the repository.")] = False,
+    as_json: JsonOption = False,
+) -> ExitCode:
+    """Ask the named questions about the backups of a stack; 10 when one is not answered well."""
+    found = run_job(place_of(named(stack or context.obj)), "check", read_data=read_data)
+    if as_json:
+        print_json(found)
+    for one in () if as_json else found:
+        hint = "" if one["ok"] or not one["hint"] else f" -> {one['hint']}"
+        make_console().print(f"{'ok ' if one['ok'] else 'BAD'} {one['name']}: {one['text']}{hint}", markup=False)
+    return ExitCode.OK if all(one["ok"] for one in found) else ExitCode.MISSED
+
+
+@app.command("prune")
+def prune_command(
+    context: typer.Context,
+    stack: NamedOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would go.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove the backups that the retention does not keep; the same report with and without --dry-run."""
+    judged = run_job(place_of(named(stack or context.obj)), "prune", dry_run=dry_run)
+    if as_json:
+        print_json(judged)
+        return
+    gone = "would go" if dry_run else "gone"
+    for one in judged:
+        make_console().print(f"{one['id']}  {'kept' if one['keep'] else gone}: {', '.join(one['reasons'])}", markup=False)
+
+
+@app.command("rehearse")
+def rehearse_command(
+    context: typer.Context, backup: BackupArgument = "latest", stack: NamedOption = None, as_json: JsonOption = False
+) -> None:
+    """Restore a backup into a scratch stack, use it, measure, remove it, and note the outcome in the catalogue."""
+    name = named(stack or context.obj)
+    access = load_access(name)
+    place = place_of(name)
+    console = make_console(stderr=True)
+    done = rehearse(place, access, backup, lambda event: tell_phase(console, event))
+    if as_json:
+        print_json(done)
+        return
+    make_console().print(
+        f"backup {done['id']} was rehearsed: {done['keys']:,} keys; a new stack stood after {done['up_seconds']:.1f} s and was "
+        f"open to applications after {done['rto_seconds']:.1f} s",
+        markup=False,
+    )
+
+
+def tell_phase(console: Console, event: dict[str, Any]) -> None:
+    if event.get("event") == "phase":
+        console.print(event["text"], markup=False)
+
+
+@app.command("export-key")
+def export_key_command(context: typer.Context, stack: NamedOption = None) -> None:
+    """Write the repository's password and secrets to standard output, readable with a passphrase."""
+    place = place_of(named(stack or context.obj))
+    done = run_job(place, "export", passphrase=passphrase(twice=True))
+    sys.stdout.write(done["key"])
+    make_console(stderr=True).print("keep this text and the passphrase apart from this machine and from each other", markup=False)
+
+
+@app.command("import-key")
+def import_key_command(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(help="What export-key wrote.", exists=True, dir_okay=False)],
+    stack: NamedOption = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Give up the password that this stack has.")] = False,
+) -> None:
+    """Take over an exported key, so that this stack reads the repository of another machine."""
+    place = place_of(named(stack or context.obj))
+    done = run_job(place, "import", key=file.read_text(), passphrase=passphrase(twice=False), replace=replace)
+    make_console().print(
+        f"stack {place.stack} has the key of the backups of stack {done['stack']} (repository {done['repository']})", markup=False
+    )
+
+
+def passphrase(twice: bool) -> str:
+    """From the terminal without an echo, or one line of standard input."""
+    if not sys.stdin.isatty():
+        return sys.stdin.readline().rstrip("\n")
+    given = getpass.getpass("passphrase: ")
+    if twice and getpass.getpass("again: ") != given:
+        raise UsageError("the two passphrases differ; nothing was exported")
+    return given
+
+
 @contextmanager
 def progress_on(console: Console) -> Iterator[Report]:
     """Where a job reports to: a bar per shard on a terminal, else a line now and then."""
@@ -154,6 +281,8 @@ def progress_on(console: Console) -> Iterator[Report]:
                 console.print(
                     f"shard {shard}: {megabytes(event['bytes'])} in {event['seconds']:.1f} s from {event['source']}", markup=False
                 )
+            elif kind == "verified":
+                console.print(f"shard {shard}: {megabytes(event['bytes'])} are as they were stored", markup=False)
             elif kind == "swept":
                 console.print(f"removed {event['snapshots']} snapshots of runs that were cut off", markup=False)
 

@@ -1,8 +1,8 @@
-"""Brings the files of a backup onto the data volumes of stopped nodes: the part of a restore that runs in a job's container.
+"""Brings the files of a backup onto the data volumes of nodes: the part of a restore that runs in jobs' containers.
 
 An RDB is never put under an append-only file: a server with `appendonly yes` that finds no append-only files starts empty
 (redis-facts, hazards). It becomes the base of a multi-part append-only file, or `dump.rdb` where the stack has none.
-Each volume changes at once: what comes is written beside, checked, and then takes the place of what was there.
+What comes is written beside the old files and checked while the nodes still run; only then is anything replaced.
 """
 
 import hashlib
@@ -53,31 +53,43 @@ class Wanted:
 
 
 def fetch(
-    repository: Repository, wanted: Sequence[Wanted], emptied: Sequence[str], aof: bool, mark: str, report: Report,
-    targets: Path = TARGETS,
+    repository: Repository, wanted: Sequence[Wanted], aof: bool, report: Report, targets: Path = TARGETS
 ) -> dict[str, float]:  # fmt: skip
-    """Fence all volumes with `mark`, bring `wanted` onto theirs, empty those of `emptied`; returns seconds by node.
+    """Write the files beside what the nodes have, while these may still run; returns seconds by node.
 
-    Raises CheckFailed when a file is not the one that was stored, Unreachable when there is no room. Until every file has been
-    checked no volume has lost what it held.
+    Raises CheckFailed when a file is not the one that was stored, Unreachable when there is no room; nothing is left then.
     """
-    for name in (*(one.node for one in wanted), *emptied):
-        _write(targets / name / FENCE, f"{mark}\n", targets / name)
-    for one in wanted:
-        _require_room(targets / one.node, one)
     stopping = threading.Event()
-    with ThreadPoolExecutor(WIDTH, thread_name_prefix="fetch") as pool:
-        jobs = {one.node: pool.submit(_stage, repository, one, aof, targets / one.node, stopping, report) for one in wanted}
-        try:
-            seconds = {name: job.result() for name, job in jobs.items()}
-        except BaseException:
-            stopping.set()
-            raise
-    for one in wanted:
-        _swap(targets / one.node)
+    try:
+        for one in wanted:
+            _require_room(targets / one.node, one)
+        with ThreadPoolExecutor(WIDTH, thread_name_prefix="fetch") as pool:
+            jobs = {one.node: pool.submit(_stage, repository, one, aof, targets / one.node, stopping, report) for one in wanted}
+            try:
+                return {name: job.result() for name, job in jobs.items()}
+            except BaseException:
+                stopping.set()
+                raise
+    except BaseException:
+        for one in wanted:
+            shutil.rmtree(targets / one.node / STAGE, ignore_errors=True)
+        raise
+
+
+def swap(filled: Sequence[str], emptied: Sequence[str], mark: str, targets: Path = TARGETS) -> None:
+    """Fence the volumes of stopped nodes with `mark`, put what was fetched in the place of what was there, empty the others.
+
+    Raises CheckFailed when what was fetched is gone, before anything is changed.
+    """
+    for name in filled:
+        if not (targets / name / STAGE).is_dir():
+            raise CheckFailed(f"the files that were fetched for {name} are gone; call the restore again")
+    for name in (*filled, *emptied):
+        _write(targets / name / FENCE, f"{mark}\n", targets / name)
+    for name in filled:
+        _swap(targets / name)
     for name in emptied:
         _empty(targets / name)
-    return seconds
 
 
 def _require_room(folder: Path, one: Wanted) -> None:

@@ -1,201 +1,62 @@
 """The main of a container that works on a stack's repository: reads what to do from standard input, tells events as JSON lines.
 
-What belongs to the stack and outlives every container stands in its own volume (`Home`): the repository's password, further
-secrets, a cache, and what happened last. One job at a time changes anything; the lock is the kernel's, so it ends with its job.
+One job at a time changes anything; the lock is the kernel's, so it ends with its job.
 """
 
-import contextlib
-import fcntl
 import json
 import os
-import secrets
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
-from operations.backup.catalogue import Entry, entries, find
-from operations.backup.create import MANIFEST_FILE, create
-from operations.backup.fetch import Wanted, fetch
-from operations.backup.manifest import Manifest
-from operations.backup.restic import Repository
-from operations.backup.settings import BackupSettings
-from operations.errors import Busy, ExitCode, InvalidInput, ToolkitError, Unreachable
-from operations.inventory import Access, Credentials, Inventory
-
-HOME = Path("/backup")
-LOCAL = "/repository"
-PASSWORD = "password"  # noqa: S105 - a file's name
-PASSWORD_BYTES = 32
-SECRETS_FILE = "secrets.json"
-SECRET_NAMES = (
-    "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_DEFAULT_REGION", "RESTIC_REST_USERNAME",
-    "RESTIC_REST_PASSWORD", "AZURE_ACCOUNT_NAME", "AZURE_ACCOUNT_KEY", "GOOGLE_PROJECT_ID", "B2_ACCOUNT_ID", "B2_ACCOUNT_KEY",
-)  # fmt: skip
+from operations.backup import chores
+from operations.backup.catalogue import find
+from operations.backup.create import create
+from operations.backup.fetch import Wanted, fetch, swap
+from operations.backup.session import Home, Session
+from operations.errors import ExitCode, ToolkitError
 
 
-class Home:
-    """The folder that outlives the containers of a stack's backups."""
-
-    def __init__(self, folder: Path = HOME) -> None:
-        self.folder = folder
-
-    @property
-    def password_file(self) -> Path:
-        return self.folder / PASSWORD
-
-    def secrets(self) -> dict[str, str]:
-        """Further secrets by the name under which restic expects them."""
-        return self._read(SECRETS_FILE)
-
-    def store_secret(self, name: str, value: str) -> None:
-        """Keep a secret; raises InvalidInput for one that nobody would read."""
-        if not value.strip() or "\n" in value.strip():
-            raise InvalidInput(f"the value of {name} has to be one line on standard input, and not empty")
-        if name == PASSWORD:
-            self.write(PASSWORD, value.strip())
-        elif name in SECRET_NAMES:
-            self.write(SECRETS_FILE, json.dumps({**self.secrets(), name: value.strip()}))
-        else:
-            raise InvalidInput(f"there is no secret {name}; use {PASSWORD} or one of {', '.join(SECRET_NAMES)}")
-
-    def ensure_password(self) -> None:
-        """Make a password when there is none yet."""
-        if not self.password_file.exists():
-            self.write(PASSWORD, secrets.token_hex(PASSWORD_BYTES))
-
-    def status(self) -> dict[str, Any]:
-        """What happened last: times and ids, nothing secret."""
-        return self._read("status.json")
-
-    def note(self, **what: object) -> None:
-        """Add to what happened last."""
-        self.write("status.json", json.dumps({**self.status(), **what}))
-
-    def _read(self, name: str) -> dict[str, Any]:
+def do_create(session: Session) -> dict[str, Any]:
+    access = session.access()
+    with session.home.lock("create"):
+        fresh = not session.home.password_file.exists()
+        session.home.ensure_password()
         try:
-            found = json.loads((self.folder / name).read_text())
-        except (OSError, ValueError):
-            return {}
-        return found if isinstance(found, dict) else {}
-
-    def write(self, name: str, text: str) -> None:
-        """A file, whole or not at all, for its owner alone."""
-        target = self.folder / name
-        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        draft = target.with_name(f".{target.name}.{os.getpid()}")
-        draft.touch(mode=0o600)
-        with draft.open("w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(target)
-
-    @contextlib.contextmanager
-    def lock(self, what: str) -> Iterator[None]:
-        """Nobody else changes the repository meanwhile; raises Busy naming who does."""
-        with (self.folder / "lock").open("a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                file.seek(0)
-                raise Busy(
-                    f"another job is at work on these backups ({file.read() or 'unknown'}); try again when it has ended"
-                ) from None
-            file.seek(0)
-            file.truncate()
-            file.write(what)
-            file.flush()
-            yield
-
-
-class Job:
-    """One request: the stack it is about, the way into its repository, and where events go."""
-
-    def __init__(self, told: Mapping[str, Any], home: Home, report: Callable[[dict[str, object]], None]) -> None:
-        self.told = told
-        self.home = home
-        self.report = report
-        self.stack = str(told["stack"])
-        self.settings = BackupSettings.model_validate(told["settings"])
-        place = self.settings.repository if self.settings.is_remote else LOCAL
-        self.repository = Repository(place, home.password_file, home.folder / "cache", home.secrets())
-
-    def access(self) -> Access:
-        """The running stack; raises Unreachable when the request came without one."""
-        if not self.told.get("inventory"):
-            raise Unreachable(f"stack {self.stack} is not up; run `make up STACK={self.stack}`")
-        inventory = Inventory.model_validate(self.told["inventory"])
-        return Access(inventory=inventory, credentials=Credentials.of(self.told["passwords"]))
-
-    def require_repository(self) -> None:
-        """Raises Unreachable when this stack has no password, so that restic would only say that a file is missing."""
-        if not self.home.password_file.exists():
-            raise Unreachable(
-                f"stack {self.stack} has no backup yet: there is no repository password. `scripts/backup.py create` makes one; "
-                "for a repository that exists, store its password first: scripts/backup.py secret password"
-            )
-
-    def entries(self) -> list[Entry]:
-        self.require_repository()
-        return entries(self.repository.snapshots(stack=self.stack), self.stack)
-
-    def manifest(self, entry: Entry) -> Manifest | None:
-        """The manifest of a backup, from the cache where it was read before; None for one that has none."""
-        if entry.manifest is None:
-            return None
-        cached = self.home.folder / "manifests" / f"{entry.manifest}.json"
-        if not cached.exists():
-            self.home.write(f"manifests/{entry.manifest}.json", self.repository.read_text(entry.manifest, MANIFEST_FILE))
-        return Manifest.model_validate_json(cached.read_text())
-
-    def found(self, name: str) -> Manifest:
-        """The manifest of a restorable backup."""
-        found = self.manifest(find(self.entries(), name))
-        assert found is not None  # noqa: S101 - restorable ones have one
-        return found
-
-
-def do_create(job: Job) -> dict[str, Any]:
-    access = job.access()
-    with job.home.lock("create"):
-        fresh = not job.home.password_file.exists()
-        job.home.ensure_password()
-        try:
-            exists = job.repository.exists()
+            exists = session.repository.exists()
         except ToolkitError:
             if fresh:  # a repository of somebody else's: the password just made is not for it
-                job.home.password_file.unlink()
+                session.home.password_file.unlink()
             raise
         if exists:
-            job.repository.unlock()
-            _sweep(job)
+            session.repository.unlock()
+            _sweep(session)
         else:
-            job.repository.init()
+            session.repository.init()
         try:
-            made = create(access, job.settings, dict(job.told.get("users", {})), job.repository, job.report)
+            made = create(access, session.settings, dict(session.told.get("users", {})), session.repository, session.report)
         except ToolkitError as error:
-            job.home.note(last_failure={"at": time.time(), "reason": str(error)})
+            session.home.note(last_failure={"at": time.time(), "reason": str(error)})
             raise
-        job.home.note(last_success={"at": made.ended, "id": made.id}, last_failure=None)
+        session.home.note(last_success={"at": made.ended, "id": made.id}, last_failure=None)
     return made.model_dump(mode="json")
 
 
-def _sweep(job: Job) -> None:
+def _sweep(session: Session) -> None:
     """Remove the snapshots of runs that were cut off; with the lock held, none is still going on."""
-    debris = [one for entry in job.entries() if entry.state == "unfinished" for one in entry.snapshots]
+    debris = [one for entry in session.entries() if entry.state == "unfinished" for one in entry.snapshots]
     if debris:
-        job.repository.run("forget", *debris)
-        job.report({"event": "swept", "snapshots": len(debris)})
+        session.repository.run("forget", *debris)
+        session.report({"event": "swept", "snapshots": len(debris)})
 
 
-def do_list(job: Job) -> list[dict[str, Any]]:
+def do_list(session: Session) -> list[dict[str, Any]]:
     rows = []
-    for entry in job.entries():
-        manifest = job.manifest(entry)
+    for entry in session.entries():
+        manifest = session.manifest(entry)
         rows.append(
             {
                 "id": entry.id,
@@ -216,30 +77,60 @@ def do_list(job: Job) -> list[dict[str, Any]]:
     return rows
 
 
-def do_show(job: Job) -> dict[str, Any]:
-    return job.found(str(job.told["backup"])).model_dump(mode="json")
+def do_show(session: Session) -> dict[str, Any]:
+    return session.found(str(session.told["backup"])).model_dump(mode="json")
 
 
-def do_fetch(job: Job) -> dict[str, float]:
-    """Bring files onto the volumes of stopped nodes, which are mounted below `fetch.TARGETS`."""
-    job.require_repository()
-    wanted = [Wanted.of(told) for told in job.told["wanted"]]
-    return fetch(job.repository, wanted, job.told["emptied"], bool(job.told["aof"]), str(job.told["mark"]), job.report)
+def do_fetch(session: Session) -> dict[str, float]:
+    """Bring files onto the volumes of nodes, which are mounted below `fetch.TARGETS`."""
+    session.require_repository()
+    wanted = [Wanted.of(told) for told in session.told["wanted"]]
+    return fetch(session.repository, wanted, bool(session.told["aof"]), session.report)
 
 
-def do_secret(job: Job) -> dict[str, Any]:
-    with job.home.lock("secret"):
-        job.home.store_secret(str(job.told["name"]), str(job.told["value"]))
-    return {"stored": job.told["name"]}
+def do_swap(session: Session) -> None:
+    """Put what was fetched in its place; the nodes are stopped."""
+    swap(session.told["filled"], session.told["emptied"], str(session.told["mark"]))
 
 
-COMMANDS: dict[str, Callable[[Job], Any]] = {
-    "create": do_create,
-    "list": do_list,
-    "show": do_show,
-    "secret": do_secret,
-    "fetch": do_fetch,
-}
+def do_secret(session: Session) -> dict[str, Any]:
+    with session.home.lock("secret"):
+        session.home.store_secret(str(session.told["name"]), str(session.told["value"]))
+    return {"stored": session.told["name"]}
+
+
+def do_verify(session: Session) -> dict[str, Any]:
+    return chores.verify(session, str(session.told["backup"]))
+
+
+def do_check(session: Session) -> list[dict[str, Any]]:
+    return chores.check(session, bool(session.told["read_data"]))
+
+
+def do_prune(session: Session) -> list[dict[str, Any]]:
+    return chores.prune(session, bool(session.told["dry_run"]))
+
+
+def do_record(session: Session) -> dict[str, Any]:
+    """Note in the catalogue how a verification or rehearsal of a backup ended."""
+    entry = find(session.entries(), str(session.told["backup"]))
+    chores.record(session, entry, str(session.told["kind"]), str(session.told["state"]), dict(session.told["content"]))
+    return {"id": entry.id}
+
+
+def do_export(session: Session) -> dict[str, Any]:
+    return {"key": chores.export_key(session, str(session.told["passphrase"]))}
+
+
+def do_import(session: Session) -> dict[str, Any]:
+    return chores.import_key(session, str(session.told["key"]), str(session.told["passphrase"]), bool(session.told["replace"]))
+
+
+COMMANDS: dict[str, Callable[[Session], Any]] = {
+    "create": do_create, "list": do_list, "show": do_show, "secret": do_secret, "fetch": do_fetch, "swap": do_swap,
+    "verify": do_verify,
+    "check": do_check, "prune": do_prune, "record": do_record, "export": do_export, "import": do_import,
+}  # fmt: skip
 
 
 def main() -> None:
@@ -255,8 +146,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _interrupt)
     threading.Thread(target=_follow_stdin, daemon=True).start()
     try:
-        job = Job(told, Home(), report)
-        report({"event": "result", "value": COMMANDS[told["do"]](job)})
+        session = Session(told, Home(), report)
+        report({"event": "result", "value": COMMANDS[told["do"]](session)})
     except ToolkitError as error:
         report({"event": "error", "message": str(error), "code": int(error.exit_code)})
     except KeyboardInterrupt:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from operations.backup.job import HOME, LOCAL
+from operations.backup.session import HOME, LOCAL
 from operations.backup.settings import BackupSettings
 from operations.errors import ExitCode, ToolkitError, Unreachable
 from operations.inventory import Access, Inventory

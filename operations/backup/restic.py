@@ -27,6 +27,11 @@ DAMAGE = ("ciphertext verification failed", "does not match", "hash does not mat
           "has errors")  # fmt: skip
 
 
+_CHATTER = ("repository ", "created new cache", "using temporary", "The repository contains damaged", "These damaged files",
+            "Damaged pack files", "restic repair", "Fatal: repository contains errors")  # fmt: skip
+"""What restic says beside the reason; its advice to repair is for people who know what they give up."""
+
+
 class NoRepository(ToolkitError):
     """There is no repository at that place yet."""
 
@@ -226,7 +231,7 @@ def _sentences(words: str) -> list[str]:
             if told.get("message_type") not in ("error", "exit_error"):
                 continue
             text = str(told.get("message") or told.get("error", {}).get("message", ""))
-        if text and text not in found and not text.startswith(("repository ", "created new cache", "using temporary")):
+        if text and text not in found and not text.startswith(_CHATTER):
             found.append(text)
     return found[-6:]
 

@@ -1,8 +1,9 @@
 """Restores a backup into a running stack of the same shape, by files; fenced from applications until it is verified.
 
-Order: look and refuse; stop the sentinels and kill the data nodes (a clean stop would hand over or save); fence and fill their
-volumes; start the primaries, check what they loaded; start the rest; take the fence away. A restore that was cut off leaves
-the stack fenced, with either the old data or the new on each node; calling it again does all of it anew.
+Order: look and refuse; fetch and check every file beside the old ones; kill sentinels and data nodes (a clean stop would hand
+over or save); fence the volumes and exchange the files; start the primaries, check what they loaded; start the rest; take the
+fence away. One that is cut off before the kill has changed nothing; later it leaves the stack fenced, with either the old data or
+the new on each node. Calling it again does all of it anew.
 """
 
 import time
@@ -75,11 +76,14 @@ def restore(place: Place, access: Access, manifest: Manifest, replace: bool, rep
     _refuse_data(access, containers, seen, replace)
     done = Restored(manifest.id, access.inventory.stack, matched.targets)
 
-    report({"event": "phase", "text": "stopping the nodes"})
+    writer = _writer(place, access)
+    _fetch(writer, access, matched, report)
+    done.fetched_seconds = time.monotonic() - began
+    report({"event": "phase", "text": "exchanging the files of the stopped nodes"})
     containers.kill(access.inventory.sentinels)
     containers.kill(data)
-    _fetch(place, access, manifest, matched, report)
-    done.fetched_seconds = time.monotonic() - began
+    emptied = [node.name for node in data if node.name not in matched.targets]
+    run_job(writer, "swap", filled=list(matched.targets), emptied=emptied, mark=manifest.id)
 
     primaries = [node for node in data if node.name in matched.targets]
     others = [node for node in data if node.name not in matched.targets]
@@ -130,19 +134,19 @@ def _refuse_data(access: Access, containers: Containers, seen: Observation, repl
         )
 
 
-def _fetch(place: Place, access: Access, manifest: Manifest, matched: Fit, report: Report) -> None:
-    data = access.inventory.data_nodes
-    writer = Place(
-        place.stack, place.settings, access,
-        volumes={f"{TARGETS}/{node.name}": node.volume for node in data}, capabilities=WRITER_CAPABILITIES,
-    )  # fmt: skip
+def _writer(place: Place, access: Access) -> Place:
+    """A job in the target's network with the volumes of all its data nodes."""
+    volumes = {f"{TARGETS}/{node.name}": node.volume for node in access.inventory.data_nodes}
+    return Place(place.stack, place.settings, access, volumes=volumes, capabilities=WRITER_CAPABILITIES)
+
+
+def _fetch(writer: Place, access: Access, matched: Fit, report: Report) -> None:
     wanted = [
         {"node": name, "snapshot": s.snapshot, "file": shard_file(s.shard), "bytes": s.bytes, "sha256": s.sha256}
         for name, s in matched.targets.items()
     ]
-    emptied = [node.name for node in data if node.name not in matched.targets]
     aof = access.inventory.parameters["data"]["appendonly"] == "yes"
-    run_job(writer, "fetch", report, wanted=wanted, emptied=emptied, aof=aof, mark=manifest.id)
+    run_job(writer, "fetch", report, wanted=wanted, aof=aof)
 
 
 def _await_loaded(fleet: Fleet, matched: Fit, seconds: float) -> dict[str, int]:

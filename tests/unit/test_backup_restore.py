@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from operations.backup import fetch as fetch_module
-from operations.backup.fetch import Wanted, fetch
+from operations.backup.fetch import Wanted, fetch, swap
 from operations.backup.fit import engine_problem, fit
 from operations.backup.restic import Repository
 from operations.errors import CheckFailed, Unreachable
@@ -105,7 +105,8 @@ def volumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def bring(volumes: Path, stored: bytes, promised: bytes, aof: bool = True) -> None:
     wanted = [Wanted("one", "snap", "shard-1.rdb", len(promised), hashlib.sha256(promised).hexdigest())]
     repository = cast(Repository, Stored({"shard-1.rdb": stored}))
-    fetch(repository, wanted, ["two"], aof, "20260101", lambda _: None, volumes)
+    fetch(repository, wanted, aof, lambda _: None, volumes)
+    swap(["one"], ["two"], "20260101", volumes)
 
 
 def test_an_rdb_becomes_the_base_of_an_append_only_file(volumes: Path) -> None:
@@ -139,6 +140,8 @@ def test_a_file_that_is_not_the_stored_one_replaces_nothing(volumes: Path, store
         bring(volumes, stored, b"REDIS data")
     assert (volumes / "one" / "appendonlydir" / "appendonly.aof.7.incr.aof").read_text() == "old"
     assert (volumes / "two" / "dump.rdb").read_text() == "old"
+    assert not list(volumes.glob("*/fenced"))
+    assert not list(volumes.glob("*/restore.part"))
 
 
 def test_without_room_nothing_is_replaced(volumes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,3 +157,10 @@ def test_what_an_interrupted_restore_left_beside_is_written_anew(volumes: Path) 
     bring(volumes, b"REDIS data", b"REDIS data")
     assert not (volumes / "one" / "restore.part").exists()
     assert not (volumes / "one" / "dump.rdb").exists()
+
+
+def test_nothing_is_exchanged_when_what_was_fetched_is_gone(volumes: Path) -> None:
+    with pytest.raises(CheckFailed, match="fetched for one are gone"):
+        swap(["one"], ["two"], "20260101", volumes)
+    assert (volumes / "two" / "dump.rdb").read_text() == "old"
+    assert not list(volumes.glob("*/fenced"))

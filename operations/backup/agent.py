@@ -1,0 +1,81 @@
+"""The main of a stack's backup agent: makes a backup when the schedule says so, reads it back, and prunes.
+
+It runs in a container of its own that `pulumi up` provides. What it needs comes through the configuration volume: when its code
+changes there, it ends and Docker starts it anew. A backup that failed is tried again after a while; times that passed while it
+was down are made up for once.
+"""
+
+import hashlib
+import json
+import signal
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from operations.backup import chores
+from operations.backup.catalogue import LATEST
+from operations.backup.job import do_create
+from operations.backup.schedule import is_due, next_after, served_until
+from operations.backup.session import Home, Session
+from operations.errors import ToolkitError
+
+FOLDER = Path("/config/backup")
+REQUEST = "request.json"
+CODE = "code.b64"
+STATE = "agent.json"
+"""In the home volume: what the agent is about to do."""
+ALIVE = Path("/tmp/alive")  # noqa: S108 - the container's own
+POLL_SECONDS = 5.0
+RETRY = timedelta(minutes=5)
+
+
+def main() -> None:
+    """Follow the schedule until the code changes or the container stops."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    home, code = Home(), _digest(FOLDER / CODE)
+    not_before = datetime.now(UTC)
+    while _digest(FOLDER / CODE) == code:
+        ALIVE.touch()
+        session = Session(json.loads((FOLDER / REQUEST).read_text()), home, _log)
+        not_before = step(session, datetime.now(UTC), not_before, _backup)
+        time.sleep(POLL_SECONDS)
+
+
+def step(session: Session, now: datetime, not_before: datetime, backup: Callable[[Session], None]) -> datetime:
+    """Look at the clock once and make the backup that is due; returns before when nothing is to be tried again."""
+    cron, zone = session.settings.schedule, session.settings.zone
+    if cron is None:
+        return not_before
+    noted = session.home.read(STATE).get("served_until")
+    served = served_until(datetime.fromisoformat(noted) if noted else None, now)
+    if is_due(cron, zone, served, now) and now >= not_before:
+        try:
+            backup(session)
+            served = now
+        except ToolkitError as error:
+            _log({"event": "failed", "reason": str(error)})
+            not_before = now + RETRY
+    state = {"served_until": served.isoformat(), "next": next_after(cron, zone, max(served, now)).isoformat()}
+    if state != session.home.read(STATE):
+        session.home.write(STATE, json.dumps(state))
+    return not_before
+
+
+def _backup(session: Session) -> None:
+    made = do_create(session)
+    _log({"event": "created", "id": made["id"]})
+    chores.verify(session, LATEST)
+    gone = [one["id"] for one in chores.prune(session, dry_run=False) if not one["keep"]]
+    _log({"event": "pruned", "ids": gone})
+
+
+def _log(event: dict[str, Any]) -> None:
+    if event.get("event") != "progress":
+        print(datetime.now(UTC).isoformat(timespec="seconds"), json.dumps(event), flush=True)
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,190 @@
+"""What is done with backups that exist: verified, checked, pruned; and the key that reads them without this machine."""
+
+import hashlib
+import json
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from operations.backup.catalogue import Entry, find
+from operations.backup.create import shard_file, tags_of
+from operations.backup.manifest import Manifest, ShardRecord, gaps
+from operations.backup.retention import report as retention_report
+from operations.backup.session import PASSWORD, SECRET_NAMES, Session
+from operations.errors import CheckFailed, InvalidInput, ToolkitError
+
+KEY_VERSION = 1
+KEY_ROUNDS = "600000"
+CIPHER = ("openssl", "enc", "-aes-256-cbc", "-pbkdf2", "-iter", KEY_ROUNDS, "-a", "-pass", "env:PASSPHRASE")
+"""Plain OpenSSL, so that the key can be read where nothing of this toolkit is (docs/guide/backup.md)."""
+
+
+def verify(session: Session, name: str) -> dict[str, Any]:
+    """Read a backup back in full and compare every shard with its manifest; the outcome stands in the catalogue.
+
+    Raises CheckFailed naming what is damaged or missing.
+    """
+    began = time.time()
+    with session.home.lock("verify"):
+        entry = find(session.entries(), name)
+        try:
+            manifest = session.manifest(entry)
+            assert manifest is not None  # noqa: S101 - restorable ones have one
+            if missing := gaps(manifest):
+                raise CheckFailed("; ".join(missing))
+            for shard in manifest.shards:
+                _verify_shard(session, manifest, shard)
+        except CheckFailed as error:
+            record(session, entry, "verification", "failed", {"reason": str(error)})
+            raise CheckFailed(f"backup {entry.id} is damaged: {error}") from None
+        done = {"id": entry.id, "bytes": manifest.bytes, "seconds": time.time() - began}
+        record(session, entry, "verification", "passed", done)
+    return done
+
+
+def _verify_shard(session: Session, manifest: Manifest, shard: ShardRecord) -> None:
+    digest, size = hashlib.sha256(), 0
+    for chunk in session.repository.read(shard.snapshot, shard_file(shard.shard)):
+        digest.update(chunk)
+        size += len(chunk)
+    if (size, digest.hexdigest()) != (shard.bytes, shard.sha256):
+        raise CheckFailed(
+            f"shard {shard.shard} of backup {manifest.id} (snapshot {shard.snapshot[:8]}) has {size} bytes with SHA-256 "
+            f"{digest.hexdigest()[:16]}, the manifest says {shard.bytes} with {shard.sha256[:16]}"
+        )
+    session.report({"event": "verified", "shard": shard.shard, "bytes": size})
+
+
+def record(session: Session, entry: Entry, kind: str, state: str, content: dict[str, Any]) -> None:
+    """Note in the catalogue how a verification or rehearsal ended; a failure also where the repository takes nothing more."""
+    note = {"id": entry.id, "state": state, "at": time.time(), **content}
+    session.home.note(**{f"last_{kind}": note})
+    tags = tags_of(session.stack, entry.id, kind, state=state)
+    try:
+        session.repository.store_text(f"{kind}.json", json.dumps(note), tags)
+    except ToolkitError:
+        if state == "passed":
+            raise
+
+
+def prune(session: Session, dry_run: bool) -> list[dict[str, Any]]:
+    """The report of the retention; without `dry_run` what it does not keep is removed, and its space given back."""
+    with session.home.lock("prune"):
+        judged = retention_report(session.entries(), session.settings.retention, session.settings.zone, datetime.now(UTC))
+        gone = [one.entry for one in judged if not one.keep]
+        if gone and not dry_run:
+            session.repository.unlock()
+            session.repository.run("forget", *(snapshot for entry in gone for snapshot in entry.snapshots))
+            session.repository.run("prune")
+        return [{"id": one.entry.id, "state": one.entry.state, "keep": one.keep, "reasons": list(one.reasons)} for one in judged]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One named question about the backups of a stack. `hint` says what to do when it is not `ok`."""
+
+    name: str
+    ok: bool
+    text: str
+    hint: str = ""
+
+
+def check(session: Session, read_data: bool) -> list[dict[str, Any]]:
+    """All checks; the first that makes the others impossible ends them."""
+    return [asdict(one) for one in _checks(session, read_data)]
+
+
+def _checks(session: Session, read_data: bool) -> Iterator[Check]:
+    def tried(name: str, what: Callable[[], Any], good: str, hint: str) -> tuple[Check, Any]:
+        try:
+            return Check(name, True, good), what()
+        except ToolkitError as error:
+            return Check(name, False, str(error), hint), None
+
+    opened, entries = tried("repository", session.entries, "it opens with this stack's password", "see docs/guide/backup.md")
+    yield opened
+    if entries is None:
+        return
+    words = ("check", "--read-data") if read_data else ("check",)
+    what = "every object was read and is whole" if read_data else "its structure is whole (--read-data reads every object)"
+    with session.home.lock("check"):
+        structure, _ = tried(
+            "integrity", lambda: session.repository.run(*words), what, "restore from another copy of the repository"
+        )
+    yield structure
+    complete = [entry for entry in entries if entry.is_restorable]
+    yield _newest(session, complete)
+    proven = [entry for entry in complete if entry.verified or entry.rehearsed]
+    text = f"{proven[-1].id} was read back" if proven else "no backup was ever read back"
+    yield Check("verified", bool(proven), text, "scripts/backup.py verify latest")
+    exported = session.home.status().get("exported")
+    told = "the key was exported" if exported else "nobody can read these backups without the volume of this machine"
+    yield Check("key", bool(exported), told, "scripts/backup.py export-key")
+
+
+def _newest(session: Session, complete: list[Entry]) -> Check:
+    if not complete:
+        return Check("newest", False, "there is no complete backup", "scripts/backup.py create")
+    age = (datetime.now(UTC) - complete[-1].at).total_seconds()
+    limit = session.settings.objectives.rpo_seconds
+    text = f"{complete[-1].id} is {age:.0f} s old" + (f", backup.objectives.rpo_seconds is {limit:g}" if limit else "")
+    return Check("newest", limit is None or age <= limit, text, "scripts/backup.py create; is the schedule often enough?")
+
+
+def export_key(session: Session, passphrase: str) -> str:
+    """All that is needed to read the backups elsewhere, as a text that the passphrase opens."""
+    session.require_repository()
+    if len(passphrase) < 12:
+        raise InvalidInput("the passphrase has fewer than 12 characters; whoever finds the key may try very many")
+    content = {
+        "version": KEY_VERSION,
+        "stack": session.stack,
+        "repository": session.settings.repository,
+        PASSWORD: session.home.password_file.read_text(),
+        "secrets": session.home.secrets(),
+        "users": dict(session.told.get("users", {})),
+    }
+    text = json.dumps({**content, "sha256": _checksum(content)})
+    key = _openssl(("-salt",), text, passphrase)
+    session.home.note(exported=time.time())
+    return key
+
+
+def import_key(session: Session, key: str, passphrase: str, replace: bool) -> dict[str, Any]:
+    """Take over what `export_key` wrote. Raises InvalidInput for a wrong passphrase, a damaged key, another password in place."""
+    try:
+        content = json.loads(_openssl(("-d",), key, passphrase))
+        checksum = content.pop("sha256")
+    except (ToolkitError, ValueError, KeyError, TypeError, AttributeError):
+        raise InvalidInput("the key does not open: the passphrase is another one, or the file is damaged") from None
+    if checksum != _checksum(content) or content.get("version") != KEY_VERSION:
+        raise InvalidInput("the key opens and its content is damaged, or of another release")
+    with session.home.lock("import"):
+        home = session.home
+        if home.password_file.exists() and home.password_file.read_text() != content[PASSWORD] and not replace:
+            raise InvalidInput(
+                f"stack {session.stack} has another repository password already; export it first, then say --replace"
+            )
+        home.store_secret(PASSWORD, content[PASSWORD])
+        for name in SECRET_NAMES:
+            if name in content["secrets"]:
+                home.store_secret(name, content["secrets"][name])
+        home.note(exported=time.time())
+    return {"stack": content["stack"], "repository": content["repository"]}
+
+
+def _checksum(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _openssl(words: tuple[str, ...], text: str, passphrase: str) -> str:
+    environment = {"PATH": "/usr/bin:/bin", "PASSPHRASE": passphrase}
+    answer = subprocess.run(
+        [*CIPHER, *words], input=f"{text.rstrip()}\n".encode(), env=environment, capture_output=True, check=False
+    )
+    if answer.returncode != 0:
+        raise ToolkitError(f"openssl failed: {answer.stderr.decode(errors='replace').strip()}")
+    return answer.stdout.decode(errors="replace")

@@ -1,0 +1,22 @@
+"""When the next backup is due. Pure; cron expressions and daylight saving as cronsim has them (those of Debian's cron)."""
+
+from datetime import datetime, timedelta, tzinfo
+
+from cronsim import CronSim
+
+CLOCK_SLACK = timedelta(minutes=1)
+
+
+def next_after(cron: str, zone: tzinfo, moment: datetime) -> datetime:
+    """The first time after `moment` that the expression names, in `zone`."""
+    return next(CronSim(cron, moment.astimezone(zone)))
+
+
+def served_until(noted: datetime | None, now: datetime) -> datetime:
+    """Up to when the schedule was followed: what was noted, or now at the very first start and when the clock went back."""
+    return now if noted is None or noted > now + CLOCK_SLACK else noted
+
+
+def is_due(cron: str, zone: tzinfo, served: datetime, now: datetime) -> bool:
+    """Whether a time of the schedule has passed that was not followed yet; several that were missed count as one."""
+    return next_after(cron, zone, served) <= now

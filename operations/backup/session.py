@@ -1,0 +1,151 @@
+"""What a job works with: the folder that outlives the containers of a stack's backups, and the request that it was given."""
+
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from operations.backup.catalogue import Entry, entries, find
+from operations.backup.create import MANIFEST_FILE
+from operations.backup.manifest import Manifest
+from operations.backup.restic import Repository
+from operations.backup.settings import BackupSettings
+from operations.errors import Busy, InvalidInput, Unreachable
+from operations.inventory import Access, Credentials, Inventory
+
+HOME = Path("/backup")
+LOCAL = "/repository"
+PASSWORD = "password"  # noqa: S105 - a file's name
+PASSWORD_BYTES = 32
+SECRETS_FILE = "secrets.json"
+SECRET_NAMES = (
+    "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_DEFAULT_REGION", "RESTIC_REST_USERNAME",
+    "RESTIC_REST_PASSWORD", "AZURE_ACCOUNT_NAME", "AZURE_ACCOUNT_KEY", "GOOGLE_PROJECT_ID", "B2_ACCOUNT_ID", "B2_ACCOUNT_KEY",
+)  # fmt: skip
+
+
+class Home:
+    """The folder that outlives the containers of a stack's backups."""
+
+    def __init__(self, folder: Path = HOME) -> None:
+        self.folder = folder
+
+    @property
+    def password_file(self) -> Path:
+        return self.folder / PASSWORD
+
+    def secrets(self) -> dict[str, str]:
+        """Further secrets by the name under which restic expects them."""
+        return self.read(SECRETS_FILE)
+
+    def store_secret(self, name: str, value: str) -> None:
+        """Keep a secret; raises InvalidInput for one that nobody would read."""
+        if not value.strip() or "\n" in value.strip():
+            raise InvalidInput(f"the value of {name} has to be one line on standard input, and not empty")
+        if name == PASSWORD:
+            self.write(PASSWORD, value.strip())
+        elif name in SECRET_NAMES:
+            self.write(SECRETS_FILE, json.dumps({**self.secrets(), name: value.strip()}))
+        else:
+            raise InvalidInput(f"there is no secret {name}; use {PASSWORD} or one of {', '.join(SECRET_NAMES)}")
+
+    def ensure_password(self) -> None:
+        """Make a password when there is none yet."""
+        if not self.password_file.exists():
+            self.write(PASSWORD, secrets.token_hex(PASSWORD_BYTES))
+
+    def status(self) -> dict[str, Any]:
+        """What happened last: times and ids, nothing secret."""
+        return self.read("status.json")
+
+    def note(self, **what: object) -> None:
+        """Add to what happened last."""
+        self.write("status.json", json.dumps({**self.status(), **what}))
+
+    def read(self, name: str) -> dict[str, Any]:
+        """A file of JSON; empty when there is none, or half a one of a machine that lost power."""
+        try:
+            found = json.loads((self.folder / name).read_text())
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def write(self, name: str, text: str) -> None:
+        """A file, whole or not at all, for its owner alone."""
+        target = self.folder / name
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        draft = target.with_name(f".{target.name}.{os.getpid()}")
+        draft.touch(mode=0o600)
+        with draft.open("w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(target)
+
+    @contextlib.contextmanager
+    def lock(self, what: str) -> Iterator[None]:
+        """Nobody else changes the repository meanwhile; raises Busy naming who does."""
+        with (self.folder / "lock").open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                file.seek(0)
+                raise Busy(
+                    f"another job is at work on these backups ({file.read() or 'unknown'}); try again when it has ended"
+                ) from None
+            file.seek(0)
+            file.truncate()
+            file.write(what)
+            file.flush()
+            yield
+
+
+class Session:
+    """One request: the stack it is about, the way into its repository, and where events go."""
+
+    def __init__(self, told: Mapping[str, Any], home: Home, report: Callable[[dict[str, object]], None]) -> None:
+        self.told = told
+        self.home = home
+        self.report = report
+        self.stack = str(told["stack"])
+        self.settings = BackupSettings.model_validate(told["settings"])
+        place = self.settings.repository if self.settings.is_remote else LOCAL
+        self.repository = Repository(place, home.password_file, home.folder / "cache", home.secrets())
+
+    def access(self) -> Access:
+        """The running stack; raises Unreachable when the request came without one."""
+        if not self.told.get("inventory"):
+            raise Unreachable(f"stack {self.stack} is not up; run `make up STACK={self.stack}`")
+        inventory = Inventory.model_validate(self.told["inventory"])
+        return Access(inventory=inventory, credentials=Credentials.of(self.told["passwords"]))
+
+    def require_repository(self) -> None:
+        """Raises Unreachable when this stack has no password, so that restic would only say that a file is missing."""
+        if not self.home.password_file.exists():
+            raise Unreachable(
+                f"stack {self.stack} has no backup yet: there is no repository password. `scripts/backup.py create` makes one; "
+                "for a repository that exists, store its password first: scripts/backup.py secret password"
+            )
+
+    def entries(self) -> list[Entry]:
+        self.require_repository()
+        return entries(self.repository.snapshots(stack=self.stack), self.stack)
+
+    def manifest(self, entry: Entry) -> Manifest | None:
+        """The manifest of a backup, from the cache where it was read before; None for one that has none."""
+        if entry.manifest is None:
+            return None
+        cached = self.home.folder / "manifests" / f"{entry.manifest}.json"
+        if not cached.exists():
+            self.home.write(f"manifests/{entry.manifest}.json", self.repository.read_text(entry.manifest, MANIFEST_FILE))
+        return Manifest.model_validate_json(cached.read_text())
+
+    def found(self, name: str) -> Manifest:
+        """The manifest of a restorable backup."""
+        found = self.manifest(find(self.entries(), name))
+        assert found is not None  # noqa: S101 - restorable ones have one
+        return found

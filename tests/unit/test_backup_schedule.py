@@ -1,0 +1,96 @@
+"""Schedules and health: when the next backup is due, across daylight saving and clocks that go back, and what is a problem."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from operations.backup.agent import RETRY, STATE, step
+from operations.backup.health import judge
+from operations.backup.schedule import is_due, next_after, served_until
+from operations.backup.session import Home, Session
+from operations.backup.settings import BackupSettings
+from operations.errors import Unreachable
+
+BERLIN = ZoneInfo("Europe/Berlin")
+NOON = datetime(2026, 6, 30, 12, tzinfo=UTC)
+DAILY = "0 3 * * *"
+
+
+def test_the_hour_is_that_of_the_time_zone() -> None:
+    assert next_after(DAILY, BERLIN, NOON).astimezone(UTC) == datetime(2026, 7, 1, 1, tzinfo=UTC)
+
+
+def test_a_time_that_daylight_saving_skips_is_not_lost() -> None:
+    evening = datetime(2026, 3, 28, 20, tzinfo=UTC)  # in Berlin 02:30 does not exist in the night to March 29th
+    assert next_after("30 2 * * *", BERLIN, evening) - evening < timedelta(hours=6)
+
+
+def test_times_that_were_missed_are_made_up_for_once() -> None:
+    assert is_due(DAILY, UTC, NOON - timedelta(days=5), NOON)
+    assert not is_due(DAILY, UTC, NOON, NOON + timedelta(minutes=5))
+
+
+def test_a_first_start_and_a_clock_that_went_back_begin_now() -> None:
+    assert served_until(None, NOON) == NOON
+    assert served_until(NOON + timedelta(days=300), NOON) == NOON
+    assert served_until(NOON - timedelta(hours=1), NOON) == NOON - timedelta(hours=1)
+
+
+def session(folder: Path) -> Session:
+    settings = BackupSettings(schedule=DAILY).model_dump(mode="json")
+    return Session({"stack": "shop", "settings": settings}, Home(folder), lambda _: None)
+
+
+def test_the_agent_makes_a_backup_when_it_is_due_and_not_twice(tmp_path: Path) -> None:
+    one = session(tmp_path)
+    made: list[Session] = []
+    early = step(one, NOON, NOON, made.append)
+    assert made == []
+    step(one, NOON + timedelta(hours=16), early, made.append)
+    step(one, NOON + timedelta(hours=16, seconds=5), early, made.append)
+    assert made == [one]
+    assert one.home.read(STATE)["next"].startswith("2026-07-02T03:00:00")
+
+
+def test_a_failed_backup_is_tried_again_after_a_while(tmp_path: Path) -> None:
+    one, tries = session(tmp_path), []
+
+    def fail(_: Session) -> None:
+        tries.append(1)
+        raise Unreachable("the repository is away")
+
+    step(one, NOON, NOON, fail)
+    due = NOON + timedelta(hours=16)
+    not_before = step(one, due, NOON, fail)
+    assert step(one, due + timedelta(seconds=5), not_before, fail) == not_before
+    assert len(tries) == 1
+    step(one, due + RETRY, not_before, fail)
+    assert len(tries) == 2
+
+
+def health(status: dict[str, Any] | None, **objectives: float) -> Any:
+    settings = BackupSettings.model_validate({"schedule": DAILY, "objectives": objectives})
+    return judge(settings, status, {"next": "2026-07-01T03:00:00+00:00"}, NOON, "shop")
+
+
+SUCCESS = {"last_success": {"id": "20260630T030000.000Z", "at": NOON.timestamp() - 9 * 3600}, "exported": 1.0}
+
+
+def test_backups_as_promised_have_no_problem() -> None:
+    found = health(SUCCESS, rpo_seconds=86400)
+    assert (found.problems, found.hints) == ((), ())
+    assert found.summary == "last 20260630T030000.000Z, 9 h old, next 2026-07-01T03:00+00:00"
+
+
+def test_failures_old_backups_and_failed_proofs_are_problems() -> None:
+    failed = {"at": NOON.timestamp() - 60, "reason": "the disk is full"}
+    assert "the disk is full" in health({**SUCCESS, "last_failure": failed}).problems[0]
+    assert "rpo_seconds is 3600" in health(SUCCESS, rpo_seconds=3600).problems[0]
+    rehearsal = {"id": "x", "state": "failed", "at": 0, "reason": "no key came back"}
+    assert "the last rehearsal failed: no key came back" in health({**SUCCESS, "last_rehearsal": rehearsal}).problems
+
+
+def test_a_key_that_was_never_exported_is_reminded_of_and_an_agent_that_is_gone_is_a_problem() -> None:
+    assert "export-key" in health({"last_success": SUCCESS["last_success"]}).hints[0]
+    assert judge(BackupSettings(schedule=DAILY), None, None, NOON, "shop").problems
