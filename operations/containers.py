@@ -17,6 +17,7 @@ from operations.inventory import Inventory, NodeEntry
 ANSWER_SECONDS = 60
 """Longest time for an answer of the engine, besides the time that a node may take to stop."""
 LAST_WORDS = 3
+ENDS = 3
 _FATAL = "FATAL CONFIG FILE ERROR"
 
 
@@ -25,7 +26,8 @@ class Containers:
 
     def __init__(self, inventory: Inventory) -> None:
         self._stop_seconds = int(inventory.spec["limits"]["stop_timeout_seconds"])
-        self._stack = inventory.stack
+        self.inventory = inventory
+        self._restarts: dict[str, int] = {}
         try:
             self._client: Any = docker.from_env(timeout=self._stop_seconds + ANSWER_SECONDS)
             self._client.ping()
@@ -47,7 +49,7 @@ class Containers:
         try:
             self._client.api.restart(node.container, timeout=self._stop_seconds)
         except NotFound:
-            raise CheckFailed(f"there is no container {node.container}; run `make up STACK={self._stack}`") from None
+            raise CheckFailed(f"there is no container {node.container}; run `make up STACK={self.inventory.stack}`") from None
         except APIError as error:
             raise CheckFailed(f"{node.container} cannot be restarted: {error.explanation or error}") from None
 
@@ -83,12 +85,23 @@ class Containers:
             try:
                 do(node.container)
             except NotFound:
-                raise CheckFailed(f"there is no container {node.container}; run `make up STACK={self._stack}`") from None
+                raise CheckFailed(f"there is no container {node.container}; run `make up STACK={self.inventory.stack}`") from None
             except APIError as error:
                 raise CheckFailed(f"{node.container}: {error.explanation or error}") from None
 
         with ThreadPoolExecutor() as pool:
             list(pool.map(one, nodes))
+
+    def gave_up(self, nodes: Iterable[NodeEntry]) -> str | None:
+        """Whether one of `nodes`, which do not answer, keeps on ending: at least three times since this was first asked."""
+        for node in nodes:
+            found = self.inspect(node)
+            if found is None:
+                continue
+            count = int(found["RestartCount"])
+            if count - self._restarts.setdefault(node.name, count) >= ENDS or found["State"]["Status"] == "exited":
+                return f"{node.name} does not start: {self.last_words(node)}"
+        return None
 
     def last_words(self, node: NodeEntry) -> str:
         """State of the container and what it printed last, for an error message."""

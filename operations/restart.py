@@ -35,7 +35,7 @@ def restart_in_place(access: Access, fleet: Fleet, waiting: Mapping[str, tuple[s
     containers = Containers(inventory)
     left, done, switched = dict(waiting), list[str](), set[str]()
     while left:
-        name = _await_next(fleet, inventory, left)
+        name = _await_next(fleet, containers, left)
         observation = look(fleet, inventory)
         if observation.of(name).is_primary and inventory.replicas:
             if name in switched:
@@ -52,24 +52,25 @@ def restart_in_place(access: Access, fleet: Fleet, waiting: Mapping[str, tuple[s
         began = time.monotonic()
         containers.restart(entry)
         parameters = left.pop(name)
-        _await_back(fleet, inventory, containers, name, left)
+        _await_back(fleet, containers, name, left)
         done.append(
             f"{', '.join(parameters)} taken over by {name}, in sync again {time.monotonic() - began:.1f} s after its stop"
         )
         report(done[-1])
-    _, problem = await_settled(fleet, inventory, lambda seen: next(iter(verdict(seen, inventory).reasons), None))
+    _, problem = await_settled(fleet, containers, lambda seen: next(iter(verdict(seen, inventory).reasons), None))
     if problem:
         raise CheckFailed(f"all nodes were restarted, but the stack is not as declared: {problem}")
     return done
 
 
-def _await_next(fleet: Fleet, inventory: Inventory, left: Mapping[str, tuple[str, ...]]) -> str:
+def _await_next(fleet: Fleet, containers: Containers, left: Mapping[str, tuple[str, ...]]) -> str:
     """The next node, as soon as it may be taken down."""
+    inventory = containers.inventory
 
     def look_for(seen: Observation) -> str | None:
         return unsafe_to_take(seen, inventory, next_to_take(seen, inventory, left))
 
-    seen, problem = await_settled(fleet, inventory, look_for)
+    seen, problem = await_settled(fleet, containers, look_for)
     name = next_to_take(seen, inventory, left)
     if problem:
         raise CheckFailed(f"{name} cannot be restarted now, because {problem}; {_untouched(left)}")
@@ -77,9 +78,13 @@ def _await_next(fleet: Fleet, inventory: Inventory, left: Mapping[str, tuple[str
 
 
 def await_settled(
-    fleet: Fleet, inventory: Inventory, problem_of: Callable[[Observation], str | None], seconds: float = PATIENCE_SECONDS
+    fleet: Fleet, containers: Containers, problem_of: Callable[[Observation], str | None]
 ) -> tuple[Observation, str | None]:
-    """Look until `problem_of` finds none; the last look and its problem when that takes too long. A copy may take longer."""
+    """Look until `problem_of` finds none, or there is no hope; the last look, and the problem that is left.
+
+    There is none when a node keeps on ending, or when it takes too long; longer while data is copied.
+    """
+    inventory = containers.inventory
     quiet_since = time.monotonic()
     began = quiet_since
     while True:
@@ -88,8 +93,11 @@ def await_settled(
         now = time.monotonic()
         if is_copying(seen):
             quiet_since = now
-        if problem is None or now - quiet_since > seconds or now - began > COPY_SECONDS:
+        if problem is None or now - quiet_since > PATIENCE_SECONDS or now - began > COPY_SECONDS:
             return seen, problem
+        silent = [node for node in inventory.nodes if not seen.of(node.name).reachable]
+        if failed := containers.gave_up(silent):
+            return seen, failed
         time.sleep(POLL_SECONDS)
 
 
@@ -100,20 +108,18 @@ def _switch_from(access: Access, observation: Observation, name: str, report: Re
     report(f"{done.new} took over shard {shard} from {name} in {done.took_seconds:.2f} s, so that {name} can restart")
 
 
-def _await_back(
-    fleet: Fleet, inventory: Inventory, containers: Containers, name: str, left: Mapping[str, tuple[str, ...]]
-) -> None:
+def _await_back(fleet: Fleet, containers: Containers, name: str, left: Mapping[str, tuple[str, ...]]) -> None:
     """Until the restarted node itself is in sync again; whether all others agree is asked before the next one."""
+    inventory = containers.inventory
 
     def problem_of(seen: Observation) -> str | None:
         health = node_health(seen, inventory, name)
         return None if health == "ok" else seen.of(name).problem or f"it is {health}"
 
-    seen, problem = await_settled(fleet, inventory, problem_of)
+    _, problem = await_settled(fleet, containers, problem_of)
     if problem is None:
         return
-    said = f" ({containers.last_words(inventory.node(name))})" if not seen.of(name).reachable else ""
-    raise CheckFailed(f"{name} did not come back in sync after its restart: {problem}{said}; {_untouched(left)}")
+    raise CheckFailed(f"{name} did not come back in sync after its restart: {problem}; {_untouched(left)}")
 
 
 def _would_lose(observation: Observation, inventory: Inventory, name: str) -> str | None:

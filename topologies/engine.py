@@ -61,6 +61,8 @@ class EngineState:
     images: Mapping[str, str] = field(default_factory=dict)
     busy_ports: frozenset[int] = frozenset()
     memory_bytes: int = 0
+    primaries: frozenset[str] = frozenset()
+    """Containers whose server notes in its own file that it is primary; read only where an order of replacement asks for it."""
 
 
 def connect() -> docker.DockerClient:
@@ -171,19 +173,53 @@ def _created(client: docker.DockerClient, image: str, volume: str) -> Iterator[C
 def read_file(client: docker.DockerClient, volume: str, image: str, path: str) -> str | None:
     """A text file of a volume; None when it is not there."""
     with _created(client, image, volume) as container:
-        try:
-            chunks, _ = container.get_archive(f"/data/{path}")
-        except NotFound:
-            return None
-        with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive:
-            member = archive.extractfile(path.rpartition("/")[2])
-            return member.read().decode() if member else None
+        return _data_file(container, path)
 
 
 def read_identity(client: docker.DockerClient, volume: str, image: str) -> dict[str, str]:
     """What the start script wrote into a data volume: key=value lines; empty for a volume that was never used."""
-    text = read_file(client, volume, image, "identity") or ""
-    return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+    return _identity(read_file(client, volume, image, "identity"))
+
+
+def _identity(text: str | None) -> dict[str, str]:
+    return dict(line.split("=", 1) for line in (text or "").splitlines() if "=" in line)
+
+
+def _data_file(container: Container, path: str) -> str | None:
+    """A small text file of a node's data volume; None when it is not there."""
+    try:
+        chunks, _ = container.get_archive(f"/data/{path}")
+    except NotFound:
+        return None
+    with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive:
+        member = archive.extractfile(path.rpartition("/")[2])
+        return member.read().decode() if member else None
+
+
+def notes_primary(topology: str, noted: str) -> bool:
+    """Whether a server's own file (nodes.conf of a cluster, else server.conf) says that it serves as primary."""
+    if topology != "cluster":
+        return bool(noted) and not any(line.startswith(("replicaof ", "slaveof ")) for line in noted.splitlines())
+    # "<id> <address> myself,master - 0 0 <epoch> connected 0-5460": slots begin at the ninth word.
+    return any("myself,master" in line and len(line.split()) > 8 for line in noted.splitlines())
+
+
+def with_standing_data(client: docker.DockerClient, state: EngineState, plan: Plan) -> EngineState:
+    """The state with what the standing data nodes note about themselves: who is primary, and which engine wrote their data."""
+    topology, standing = plan.spec.topology, {container.name for container in state.containers}
+    noted_in = "nodes.conf" if topology == "cluster" else "server.conf"
+    nodes = {node.volume: node for node in plan.data_nodes if node.container in standing}
+    found = {volume: client.containers.get(node.container) for volume, node in nodes.items()}
+    primaries = frozenset(
+        node.container for volume, node in nodes.items() if notes_primary(topology, _data_file(found[volume], noted_in) or "")
+    )
+    volumes = tuple(
+        dataclasses.replace(volume, identity=_identity(_data_file(found[volume.name], "identity")))
+        if volume.name in found
+        else volume
+        for volume in state.volumes
+    )
+    return dataclasses.replace(state, volumes=volumes, primaries=primaries)
 
 
 def some_image(state: EngineState, plan: Plan) -> str | None:

@@ -33,6 +33,7 @@ def problems(plan: Plan, state: EngineState) -> tuple[str, ...]:
         *_image(plan, state),
         *_changes(plan, state),
         *_kept_data(plan, state),
+        *_running_data(plan, state),
     )
 
 
@@ -149,12 +150,29 @@ def _of_another_shape(plan: Plan, volume: FoundVolume) -> Iterator[str]:
 
 
 def _unreadable(plan: Plan, volume: FoundVolume) -> Iterator[str]:
-    found, spec = volume.identity, plan.spec
-    engine, version = found.get("engine", "?"), found.get("version", "0.0")
+    """Why the planned engine cannot read the data of a volume; nothing when it can."""
+    spec = plan.spec
+    engine, version = volume.identity.get("engine", "?"), volume.identity.get("version", "0.0")
     readable = READS_DATA_OF[spec.engine.name]
     if engine not in readable:
         yield f"it was written by {engine} {version}, which {spec.engine.name} {spec.engine.version} cannot read"
-        return
-    highest = readable[engine] or _version(spec.engine.version)
-    if _version(version) > highest:
+    elif _version(version) > (readable[engine] or _version(spec.engine.version)):
         yield f"it was written by {engine} {version}, which {spec.engine.name} {spec.engine.version} cannot read (it is newer)"
+
+
+def _running_data(plan: Plan, state: EngineState) -> Iterator[str]:
+    """Nodes that would be replaced by an engine that cannot read what they have written."""
+    standing = {container.name for container in state.containers}
+    nodes = {node.volume: node for node in plan.data_nodes if node.container in standing}
+    known = [volume for volume in state.volumes if volume.name in nodes and volume.identity]
+    reasons = {nodes[volume.name].name: reason for volume in known for reason in _unreadable(plan, volume)}
+    if not reasons:
+        return
+    lost = [nodes[volume.name] for volume in known if nodes[volume.name].name in reasons]
+    for reason in sorted(set(reasons.values())):
+        yield f"the data of {', '.join(name for name, why in reasons.items() if why == reason)} would be lost: {reason}"
+    if len(lost) == len(known) or any(node.container in state.primaries for node in lost):
+        yield "an older engine cannot take over: set engine back, or load a backup into a new stack of that version"
+    else:
+        commands = "; ".join(f"docker rm -f {node.container} && docker volume rm {node.volume}" for node in lost)
+        yield f"the others can still go back: give up the copies of those nodes, which are replicas, first: {commands}"

@@ -14,6 +14,7 @@ from topologies.components import TopologyArgs, topology_class
 from topologies.guard import problems
 from topologies.load import load_spec
 from topologies.plan import Plan, make_plan
+from topologies.replacement import replaced, standing_order
 from topologies.rules import check
 from topologies.spec import Spec
 from topologies.standing import shape_of
@@ -63,15 +64,22 @@ def prepare(stack: str, settings: dict[str, str]) -> TopologyArgs:
     own_ports = [node.host_port for node in plan.nodes if node.host_port and node.host_port not in ALL_PORTS]
     if own_ports and engine.is_local(state.address):
         state = dataclasses.replace(state, busy_ports=state.busy_ports | engine.listening(own_ports))
-    found = problems(plan, engine.with_identities(client, state, plan))
+    state = engine.with_identities(client, state, plan)
+    changing = replaced(plan, state)
+    if changing:
+        state = engine.with_standing_data(client, state, plan)
+    found = problems(plan, state)
     if found:
         raise Refused(plan.stack, found)
+    order = standing_order(plan, state)
+    if changing:
+        names = {node.container: node.name for node in plan.nodes}
+        told = ", ".join(names[name] for name in order if name in changing)
+        pulumi.log.info(f"{told} are replaced one after the other in this order, each when all others are in sync")
     shape = shape_of(plan, state)
     if shape.is_another(plan):
         _announce(plan, outlook(client, state, plan, shape))
-    names = {node.container for node in plan.nodes}
-    standing = frozenset(container.name for container in state.containers if container.name in names)
-    return TopologyArgs(plan, standing, shape.leaving, shape.shards)
+    return TopologyArgs(plan, order, shape.leaving, shape.shards)
 
 
 def _announce(plan: Plan, change: Outlook) -> None:

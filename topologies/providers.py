@@ -10,6 +10,7 @@ from pulumi.dynamic import CreateResult, DiffResult, ResourceProvider, UpdateRes
 
 if TYPE_CHECKING:
     from operations.change import Change
+    from operations.inventory import Access
 
 PASSWORD_BYTES = 32
 
@@ -76,14 +77,40 @@ def change_of(olds: dict[str, Any], news: dict[str, Any]) -> "Change":
     )
 
 
-def _converged(olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
-    # Imported here: the program itself, which only pickles a reference to this class, need not load the client library.
+class GateProvider(ResourceProvider):
+    """Lets a node's container be replaced only when that takes nothing from the stack; see `operations.gate`.
+
+    Inputs: `inventory`, `credentials` (secret), `node`, and `revision`, a digest of all that replaces the container: only a
+    change of that leads through the gate.
+    """
+
+    def create(self, props: dict[str, Any]) -> CreateResult:
+        return CreateResult(id_=f"gate-{props['node']}", outs=props)
+
+    def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
+        return DiffResult(changes=_olds.get("revision") != _news.get("revision"))
+
+    def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
+        from operations.gate import await_turn  # noqa: PLC0415
+        from operations.orphan import end_with_parent  # noqa: PLC0415
+
+        end_with_parent()
+        await_turn(_access(_news), _news["node"], report=lambda line: print(line, flush=True))
+        return UpdateResult(outs=_news)
+
+
+def _access(props: dict[str, Any]) -> "Access":
+    # Imported here: the program itself, which only pickles a reference to these classes, need not load the client library.
     from operations.inventory import Access, Credentials, Inventory  # noqa: PLC0415
+
+    return Access(inventory=Inventory.model_validate(props["inventory"]), credentials=Credentials.of(props["credentials"]))
+
+
+def _converged(olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
     from operations.orphan import end_with_parent  # noqa: PLC0415
     from operations.reshape import reshape  # noqa: PLC0415
 
     end_with_parent()
-    access = Access(inventory=Inventory.model_validate(news["inventory"]), credentials=Credentials.of(news["credentials"]))
-    result = reshape(access, change_of(olds, news), report=lambda line: print(line, flush=True))
+    result = reshape(_access(news), change_of(olds, news), report=lambda line: print(line, flush=True))
     versions = sorted({node.info.version for node in result.observation.nodes if node.info})
     return {**news, "version": " ".join(versions)}

@@ -49,7 +49,7 @@ def plan_of(topology: str, **fields: object) -> Plan:
     return make_plan(Spec.model_validate({"topology": topology, **fields}), "shop", addressing(7), "0123456789ab")
 
 
-def register(plan: Plan, standing: frozenset[str] = frozenset()) -> tuple[Recorder, dict[str, Any]]:
+def register(plan: Plan, standing: tuple[str, ...] = ()) -> tuple[Recorder, dict[str, Any]]:
     """Run the component under mocks; returns what was registered and the resolved outputs."""
     recorder = Recorder()
     pulumi.runtime.set_mocks(recorder, project="redis-topologies", stack="shop", preview=False)
@@ -189,12 +189,21 @@ def test_the_inventory_names_exact_version_and_image() -> None:
     }
 
 
-def dependencies(plan: Plan, standing: frozenset[str], monkeypatch: pytest.MonkeyPatch) -> dict[str, set[str]]:
+def dependencies(plan: Plan, standing: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> dict[str, set[str]]:
     """Which containers each container waits for; mocks do not tell, so the building block is watched."""
     seen: dict[str, set[str]] = {}
+    gates: dict[str, set[str]] = {}
+
+    class WatchedGate(topology_module.Gate):
+        def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions) -> None:
+            gates[name] = {str(one._name) for one in opts.depends_on}  # type: ignore[union-attr]
+            super().__init__(name, props, opts)
+
+    monkeypatch.setattr(topology_module, "Gate", WatchedGate)
 
     def watch(plan: Plan, node: NodePlan, *args: Any) -> Any:
-        seen[node.name] = {resource._name for resource in args[3]}
+        waits = {resource._name for resource in args[3]}
+        seen[node.name] = {name for wait in waits for name in ({wait} if wait not in gates else gates[wait] | {"gate"})}
         return node_container(plan, node, *args)
 
     monkeypatch.setattr(topology_module, "node_container", watch)
@@ -203,17 +212,17 @@ def dependencies(plan: Plan, standing: frozenset[str], monkeypatch: pytest.Monke
 
 
 def test_a_first_creation_starts_all_nodes_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    waits = dependencies(plan_of("cluster"), frozenset(), monkeypatch)
+    waits = dependencies(plan_of("cluster"), (), monkeypatch)
     assert len(waits) == 6
     assert all(names == {"carrier"} for names in waits.values())
 
 
 def test_standing_nodes_are_replaced_one_after_the_other_never_two_of_a_shard_in_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
     plan = plan_of("cluster")
-    waits = dependencies(plan, frozenset(node.container for node in plan.nodes), monkeypatch)
+    waits = dependencies(plan, tuple(node.container for node in plan.replacement_order), monkeypatch)
     order = [node.name for node in plan.replacement_order]
     for before, after in itertools.pairwise(order):
-        assert waits[after] == {"carrier", before}
+        assert waits[after] == {"carrier", "gate", before}
     shards = [node.shard for node in plan.replacement_order]
     assert [node.member for node in plan.replacement_order] == [2, 2, 2, 1, 1, 1]
     assert all(a != b for a, b in itertools.pairwise(shards))
@@ -221,7 +230,7 @@ def test_standing_nodes_are_replaced_one_after_the_other_never_two_of_a_shard_in
 
 def test_a_new_or_missing_node_comes_before_any_standing_one_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     before, after = plan_of("replication", replicas=1), plan_of("replication", replicas=2)
-    waits = dependencies(after, frozenset(node.container for node in before.nodes), monkeypatch)
+    waits = dependencies(after, tuple(node.container for node in before.replacement_order), monkeypatch)
     assert waits["node-3"] == {"carrier"}
-    assert waits["node-2"] == {"carrier", "node-3"}
-    assert waits["node-1"] == {"carrier", "node-3", "node-2"}
+    assert waits["node-2"] == {"carrier", "gate", "node-3"}
+    assert waits["node-1"] == {"carrier", "gate", "node-3", "node-2"}

@@ -166,3 +166,24 @@ def test_kept_volumes_that_the_spec_has_no_node_for_are_named() -> None:
     big, small = plan_of(replicas=2), plan_of(replicas=1)
     (problem,) = problems(small, engine_with(small, volumes=kept(big)))
     assert "redis-shop-node-1-3-data" in problem
+
+
+def test_a_downgrade_that_cannot_read_what_running_nodes_wrote_is_refused() -> None:
+    plan = plan_of("cluster", engine={"name": "redis", "version": "7.0"})
+    found = problems(plan, engine_with(plan, containers=standing(plan), volumes=kept(plan)))
+    assert len(found) == 2
+    assert "would be lost: it was written by redis 8.0.2, which redis 7.0 cannot read" in found[0]
+    assert "load a backup into a new stack" in found[1]
+    assert problems(plan, engine_with(plan, containers=standing(plan), volumes=kept(plan, version="7.0.15"))) == ()
+
+
+def test_an_upgrade_that_stopped_at_a_replica_can_go_back_when_its_copy_is_given_up() -> None:
+    plan = plan_of("cluster", engine={"name": "redis", "version": "7.0"})
+    volumes = tuple(
+        dataclasses.replace(volume, identity={**volume.identity, "version": "8.0.2" if "node-1-2" in volume.name else "7.0.15"})
+        for volume in kept(plan)
+    )
+    found = problems(plan, engine_with(plan, containers=standing(plan), volumes=volumes))
+    assert "docker rm -f redis-shop-node-1-2 && docker volume rm redis-shop-node-1-2-data" in found[1]
+    primary = engine_with(plan, containers=standing(plan), volumes=volumes, primaries=frozenset({"redis-shop-node-1-2"}))
+    assert "load a backup" in problems(plan, primary)[1]

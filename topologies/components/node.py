@@ -1,5 +1,6 @@
 """One server process: a hardened container on its data volume. The configuration comes through the carrier."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 
 import pulumi
@@ -33,6 +34,16 @@ def data_volume(plan: Plan, node: NodePlan, parent: pulumi.Resource) -> docker.V
             ignore_changes=["labels", "driver", "driverOpts"],
         ),
     )
+
+
+def replacing(plan: Plan, node: NodePlan, image_id: str) -> str:
+    """Changes with everything that may change in a spec and replaces the container of a node (memory is changed in place)."""
+    limits = plan.spec.limits
+    parts = (
+        image_id, plan.user, plan.network, limits.files, limits.processes, node.restart, node.stop_timeout_seconds,
+        node.announced_address, node.port, node.host, node.host_port, sorted(node.labels.items()),
+    )  # fmt: skip
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 def node_container(

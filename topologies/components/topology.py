@@ -2,8 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pulumi
@@ -13,9 +14,9 @@ from pulumi.dynamic import Resource
 from operations.inventory import NodeEntry
 from topologies import outputs
 from topologies.components.carrier import carrier
-from topologies.components.node import data_volume, node_container, volume_labels
+from topologies.components.node import data_volume, node_container, replacing, volume_labels
 from topologies.plan import Plan
-from topologies.providers import ConvergenceProvider, CredentialsProvider
+from topologies.providers import ConvergenceProvider, CredentialsProvider, GateProvider
 from topologies.render import USERS, stack_files
 
 COMPONENT_TYPE = "redis:topology:Topology"
@@ -40,15 +41,22 @@ class Convergence(Resource, module="redis", name="Convergence"):
         super().__init__(ConvergenceProvider(), name, {**props, "version": None}, opts)
 
 
+class Gate(Resource, module="redis", name="Gate"):
+    """What the replacement of a node's container waits for."""
+
+    def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions) -> None:
+        super().__init__(GateProvider(), name, props, opts)
+
+
 @dataclass(frozen=True)
 class TopologyArgs:
-    """`standing` names the containers that exist already: those are replaced one after the other, new ones start at once.
+    """`standing` are the containers that exist already, in the order in which they are replaced; new ones start at once.
 
     `leaving` are nodes that run and are not planned any more; `shards` is the number of shards that was last begun.
     """
 
     plan: Plan
-    standing: Collection[str] = ()
+    standing: Sequence[str] = ()
     leaving: Sequence[NodeEntry] = ()
     shards: int | None = None
 
@@ -83,13 +91,25 @@ class Topology(pulumi.ComponentResource):
         )
         bearer = carrier(plan, image.image_id, config, passwords, self)
 
+        declared = outputs.inventory(plan, "", "")
         made: dict[str, docker.Container] = {}
         # Nodes that are missing come first, all at once: only when they are back may a standing one be taken down.
         missing: list[docker.Container] = []
         previous: list[docker.Container] = []
-        for node in sorted(plan.replacement_order, key=lambda one: one.container in args.standing):
-            stands = node.container in args.standing
-            after = [bearer, *missing, *previous] if stands else [bearer]
+        places = {container: place for place, container in enumerate(args.standing, start=1)}
+        for node in sorted(plan.replacement_order, key=lambda one: places.get(one.container, 0)):
+            stands = node.container in places
+            gate = Gate(
+                f"{node.name}-gate",
+                {
+                    "inventory": declared,
+                    "credentials": pulumi.Output.secret(passwords),
+                    "node": node.name,
+                    "revision": image.image_id.apply(partial(replacing, plan, node)),
+                },
+                pulumi.ResourceOptions(parent=self, depends_on=[*missing, *previous] if stands else []),
+            )
+            after = [bearer, gate] if stands else [bearer]
             made[node.name] = node_container(plan, node, image.image_id, network, data_volume(plan, node, self), after, self)
             if stands:
                 previous = [made[node.name]]
@@ -98,7 +118,6 @@ class Topology(pulumi.ComponentResource):
         # In an order that does not depend on what stands: it is part of what converge compares.
         containers = [made[node.name] for node in plan.replacement_order]
 
-        declared = outputs.inventory(plan, "", "")
         convergence = Convergence(
             "convergence",
             {

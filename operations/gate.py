@@ -1,0 +1,47 @@
+"""The gate before the replacement of a node: it opens when taking the node down takes nothing from the stack.
+
+Every node has one. `pulumi up` goes through it only when something changed that replaces the node's container, and the chain of
+replacements goes through one gate after the other. A gate that stays shut fails the update, so that all nodes behind it are left
+as they are (docs/decisions/0036).
+"""
+
+from collections.abc import Callable
+
+from operations.connect import Fleet
+from operations.containers import Containers
+from operations.converge import refuse_strangers
+from operations.errors import CheckFailed
+from operations.inventory import Access
+from operations.observe import Observation
+from operations.restart import await_settled
+from operations.rolling import unsafe_to_take
+
+Report = Callable[[str], None]
+
+
+def await_turn(access: Access, name: str, report: Report) -> None:
+    """Wait until `name` may be taken down; raises CheckFailed with what is in the way when that takes too long."""
+    inventory = access.inventory
+    told: set[str] = set()
+
+    def problem_of(seen: Observation) -> str | None:
+        refuse_strangers(seen)
+        problem = unsafe_to_take(seen, inventory, name)
+        if problem and problem not in told:
+            told.add(problem)
+            report(f"{name} waits for its turn: {problem}")
+        return problem
+
+    with Fleet(access) as fleet:
+        _, problem = await_settled(fleet, Containers(inventory), problem_of)
+    if problem is None:
+        report(f"{name} is replaced now" + ("" if inventory.replicas or inventory.node(name).is_sentinel else _alone(name)))
+        return
+    raise CheckFailed(
+        f"{name} was not replaced, and neither were the nodes after it, because {problem}; they run as before. Mend that, or set "
+        f"back what you changed, then `pulumi up` again: it goes on from here"
+    )
+
+
+def _alone(name: str) -> str:
+    return f"; {name} has no replica, so its keys are not served until it is back"

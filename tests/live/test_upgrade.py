@@ -1,0 +1,106 @@
+"""Another engine version or image: one node after the other, under load; one that does not work stops at its first node."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from operations.inventory import Access
+from operations.observe import observe
+from tests.live.harness import Stack, engine, throw_away_stack
+from tests.live.ledger import Load, fill, lost
+
+pytestmark = pytest.mark.live
+
+SPEC = {
+    "topology": "cluster",
+    "engine": {"name": "redis", "version": "7.0"},
+    "shards": 3,
+    "replicas": 1,
+    "cluster": {"node_timeout_seconds": 2},
+    "memory": {"maxmemory": "64mb"},
+    "replication": {"backlog": "8mb"},
+}
+BASE = "redis-topologies/node:redis-8.0"
+BROKEN = "t-broken-engine:1"
+DOCKERFILE = f"""
+FROM {BASE}
+USER root
+RUN server=$(command -v redis-server) && mv "$server" "$server.real" && \\
+    printf '#!/bin/sh\\n[ "$1" = --version ] && exec %s.real --version\\n' "$server" > "$server" && \\
+    printf 'echo this build cannot run here\\nexit 3\\n' >> "$server" && \\
+    chmod 755 "$server"
+USER redis
+"""
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[Stack]:
+    with throw_away_stack("upgrade", SPEC, tmp_path_factory.mktemp("upgrade"), pytestconfig) as made:
+        made.up().ok()
+        yield made
+
+
+@pytest.fixture(scope="module")
+def access(stack: Stack) -> Access:
+    found = stack.access()
+    stack.wait_healthy(found, 60)
+    return found
+
+
+@pytest.fixture(scope="module")
+def broken_image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("broken")
+    (folder / "Dockerfile").write_text(DOCKERFILE)
+    engine().images.build(path=str(folder), tag=BROKEN, rm=True, network_mode="none")
+    yield BROKEN
+    engine().images.remove(BROKEN, force=True)
+
+
+def versions(access: Access) -> dict[str, str]:
+    return {node.name: node.info.version for node in observe(access).nodes if node.info}
+
+
+def ids(stack: Stack) -> dict[str, str | None]:
+    return {str(c.name): c.id for c in stack.containers() if not str(c.name).endswith("carrier")}
+
+
+def test_an_upgrade_replaces_node_by_node_and_loses_nothing(stack: Stack, access: Access) -> None:
+    assert all(version.startswith("7.0.") for version in versions(access).values())
+    kept = fill(access, "before")
+    with Load(access, "during", writers=2) as load:
+        load.wait_for(50)
+        stack.configure(**{"engine.version": "8.0"})
+        stack.up().ok().says("are replaced one after the other")
+        ledger = load.ledger
+    assert all(version.startswith("8.0.") for version in versions(access).values())
+    stack.wait_healthy(access, 60)
+    assert lost(access, ledger) == [] and lost(access, kept) == []
+    stack.preview("--expect-no-changes").ok()
+
+
+def test_a_downgrade_that_cannot_read_the_data_is_refused_in_preview(stack: Stack, access: Access) -> None:
+    stack.configure(**{"engine.version": "7.0"})
+    stack.preview().failed().says("which redis 7.0 cannot read (it is newer)", "was not touched")
+    stack.configure(**{"engine.version": "8.0"})
+    assert all(version.startswith("8.0.") for version in versions(access).values())
+
+
+def test_an_upgrade_whose_first_node_does_not_come_back_stops_there(stack: Stack, access: Access, broken_image: str) -> None:
+    before = ids(stack)
+    stack.configure(**{"engine.image": broken_image})
+    stack.up().failed().says(
+        "does not start", "this build cannot run here", "was not replaced, and neither were the nodes after it"
+    )
+    changed = {name for name, number in ids(stack).items() if before[name] != number}
+    assert len(changed) == 1, "one node was taken for the attempt, all others are as they were"
+    assert len(observe(access).answering) == len(access.inventory.nodes) - 1
+    assert lost(access, fill(access, "meanwhile")) == []
+
+
+def test_setting_the_image_back_mends_it_and_touches_no_other_node(stack: Stack, access: Access) -> None:
+    before = ids(stack)
+    stack.configure(**{"engine.image": BASE})
+    stack.up().ok()
+    changed = {name for name, number in ids(stack).items() if before[name] != number}
+    assert len(changed) == 1
+    stack.wait_healthy(access, 60)
