@@ -89,8 +89,8 @@ class ClusterSettings(_Frozen):
 class Inventory(_Frozen):
     """A running stack as provisioned.
 
-    `parameters` maps parameter to declared value, per kind of node (`data`, `sentinel`), for comparison with the live
-    servers; `spec` is the spec that the stack was made from, as plain data.
+    `parameters` maps parameter to declared value, and `users` user to ACL rules (no password), per kind of node (`data`,
+    `sentinel`), for comparison with the live servers; `spec` is the spec that the stack was made from, as plain data.
     """
 
     schema_version: int
@@ -105,6 +105,7 @@ class Inventory(_Frozen):
     sentinel: SentinelSettings | None = None
     cluster: ClusterSettings | None = None
     parameters: dict[str, dict[str, str]]
+    users: dict[str, dict[str, str]] = {}
     spec: dict[str, Any]
 
     @property

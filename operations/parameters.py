@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from operations.connect import Fleet, Link, Refused
+from operations.defaults import undeclared
 from operations.errors import CheckFailed, ToolkitError
 from operations.inventory import Inventory, NodeEntry
 from operations.parse import pairs
@@ -65,17 +66,18 @@ def _bytes(word: str) -> str:
     return str(int(match[1]) * _UNITS[match[2]]) if match else word
 
 
-def apply_parameters(fleet: Fleet, inventory: Inventory) -> dict[str, Applied]:
-    """Set what differs on every data node, live where the server can; returns what was done by node.
+def apply_parameters(fleet: Fleet, inventory: Inventory, only: str | None = None) -> dict[str, Applied]:
+    """Set what differs on every data node, live where the server can, or one parameter alone; returns what was done by node.
 
     All or nothing: raises CheckFailed with node, value and the server's own words when one refuses for another reason than that
     it needs a restart, after what had been set was set back. One node goes first, so that a refusal mostly touches nobody else.
     """
-    declared = inventory.parameters.get("data", {})
+    declared = [name for name in inventory.parameters.get("data", {}) if only in (None, name)]
+    expected = {n: value for n, value in expected_parameters(inventory).items() if only in (None, n)}
     names = [node.name for node in inventory.data_nodes]
-    live = _results(fleet.each(lambda link: live_values(link, declared), nodes=names, seconds=30))
+    live = _results(fleet.each(lambda link: live_values(link, expected), nodes=names, seconds=30))
     _refuse_unknown(declared, live)
-    wanted = {name: differing(declared, values) for name, values in live.items()}
+    wanted = {name: differing(expected, values) for name, values in live.items()}
     for values in wanted.values():
         values.pop(APPEND_ONLY, None)
     due = [name for name in names if wanted[name]]
@@ -89,15 +91,16 @@ def apply_parameters(fleet: Fleet, inventory: Inventory) -> dict[str, Applied]:
     return {name: Applied(tuple(done[name].replaced), done[name].waiting) if name in done else Applied() for name in names}
 
 
+def expected_parameters(inventory: Inventory) -> dict[str, str]:
+    """Every parameter of data nodes whose value is known beforehand: those declared, and the engine's defaults for the rest."""
+    defaults = undeclared(inventory.engine.name, str(inventory.spec["engine"]["version"]))
+    return {**defaults, **inventory.parameters.get("data", {})}
+
+
 def live_values(link: Link, names: Iterable[str]) -> dict[str, str]:
     """Live values; parameters that this server does not have are left out."""
     asked = list(names)
-    replies = link.ask_all([["CONFIG", "GET", name] for name in asked])
-    return {
-        name: str(found[name])
-        for name, reply in zip(asked, replies, strict=True)
-        if not isinstance(reply, Refused) and name in (found := pairs(reply))
-    }
+    return {name: str(value) for name, value in pairs(link.ask("CONFIG", "GET", *asked)).items()} if asked else {}
 
 
 def _results(outcomes: Mapping[str, T | ToolkitError]) -> dict[str, T]:
@@ -110,7 +113,7 @@ def _results(outcomes: Mapping[str, T | ToolkitError]) -> dict[str, T]:
     return results
 
 
-def _refuse_unknown(declared: Mapping[str, str], live: Mapping[str, Mapping[str, str]]) -> None:
+def _refuse_unknown(declared: Iterable[str], live: Mapping[str, Mapping[str, str]]) -> None:
     for node, values in live.items():
         unknown = [name for name in declared if name not in values]
         if unknown:

@@ -60,7 +60,7 @@ def reshape(access: Access, change: Change, report: Report = print) -> ConvergeR
             report(f"{error}\ngoing on all the same: change.accept_loss is set")
         _make_way(fleet, whole, target, replace(change, leaving=present), report, dismissed)
         if present:
-            apply_parameters(fleet, _only(target, "min-replicas-to-write"))  # it counts those that leave
+            apply_parameters(fleet, target, "min-replicas-to-write")  # it counts those that leave
             (_forget if target.topology == "cluster" else _detach)(fleet, whole, target, present, report)
     if target.topology == "cluster":
         with Fleet(access, change.data_nodes) as leavers:
@@ -68,12 +68,6 @@ def reshape(access: Access, change: Change, report: Report = print) -> ConvergeR
                 if seen.of(node.name).reachable:
                     _empty(leavers.links[node.name], target)
     return converge(access, report, gone=frozenset((node.address, node.port) for node in change.leaving))
-
-
-def _only(inventory: Inventory, parameter: str) -> Inventory:
-    """The inventory with one declared parameter."""
-    declared = inventory.parameters["data"]
-    return inventory.model_copy(update={"parameters": {"data": {parameter: declared[parameter]}}})
 
 
 # Sentinels

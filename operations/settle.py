@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 from operations.append_only import switch_append_only
 from operations.connect import Fleet
-from operations.errors import CheckFailed
+from operations.drift import users_of
+from operations.errors import CheckFailed, ToolkitError
 from operations.inventory import Access, Inventory
 from operations.observe import Observation
 from operations.parameters import apply_parameters, described
@@ -25,9 +26,10 @@ def settle_parameters(access: Access, fleet: Fleet, observation: Observation, re
     problem = memory_problem(observation, inventory)
     if problem:
         raise CheckFailed(problem)
+    lines = _restore_users(access, fleet, report)
     applied = apply_parameters(fleet, inventory)
-    lines = described(applied, inventory.data_nodes)
-    for line in lines:
+    for line in described(applied, inventory.data_nodes):
+        lines.append(line)
         report(line)
     lines += switch_append_only(fleet, inventory, report)
     waiting = {name: one.waiting for name, one in applied.items() if one.waiting}
@@ -38,6 +40,23 @@ def settle_parameters(access: Access, fleet: Fleet, observation: Observation, re
     if still:
         where = "; ".join(f"{', '.join(names)} on {node}" for node, names in still.items())
         raise CheckFailed(f"restarted, but the server started with another value of {where}: does its image set it by itself?")
+    return lines
+
+
+def _restore_users(access: Access, fleet: Fleet, report: Report) -> list[str]:
+    """Let servers whose users were changed by hand read the declared ones again; others keep all their connections."""
+    lines = []
+    for name, problems in fleet.each(lambda link: users_of(link, access), seconds=30).items():
+        if isinstance(problems, ToolkitError):
+            raise problems
+        if not problems:
+            continue
+        link = fleet.links[name]
+        link.ensure_ours()
+        link.ask("ACL", "LOAD")
+        lines.append(f"users of {name} are as declared again: {', '.join(sorted(problems))}")
+        report(lines[-1])
+        link.close()
     return lines
 
 

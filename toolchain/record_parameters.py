@@ -19,6 +19,8 @@ from typing import Any
 import docker
 import redis
 
+from topologies.parameters import OWNED
+
 TARGET = Path(__file__).resolve().parent.parent / "configs" / "parameters"
 REPOSITORY = "redis-topologies/node"
 IMPOSSIBLE = ("garbage()", "9223372036854775807", "0", "-2")
@@ -26,6 +28,8 @@ IMPOSSIBLE = ("garbage()", "9223372036854775807", "0", "-2")
 OLD_WORDS = ("slave", "master", "ziplist", "_", "lua-")
 """Of two names of one parameter, the one with such a word is the older."""
 BOOT_SECONDS = 3
+MOVING = ("replica-priority", "cluster-allow-replica-migration")
+"""Set by the toolkit for the moment of a switchover or of a move of slots; their values are nobody's drift."""
 
 
 @contextlib.contextmanager
@@ -155,6 +159,9 @@ def record(image: str) -> dict[str, Any]:
             }
             for name, futures in asked.items():
                 parameters[name] |= describe([future.result() for future in futures])
+    for name, value in values.items():
+        if name not in (*OWNED, *MOVING, *old) and not name.startswith("tls-"):
+            parameters[name]["default"] = value
     for name, newer in old.items():
         parameters[name] = {"alias_of": newer}
     return {

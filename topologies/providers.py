@@ -6,7 +6,7 @@ Renaming or moving a class here would show as a change on every stack made by an
 import secrets
 from typing import TYPE_CHECKING, Any
 
-from pulumi.dynamic import CreateResult, DiffResult, ResourceProvider, UpdateResult
+from pulumi.dynamic import CreateResult, DiffResult, ReadResult, ResourceProvider, UpdateResult
 
 if TYPE_CHECKING:
     from operations.change import Change
@@ -37,7 +37,8 @@ class ConvergenceProvider(ResourceProvider):
 
     Inputs: `inventory` (plain data), `credentials` (secret), `revisions` (ids of the node containers and a digest of the
     files that they read): a change of any of them asks for another look at the live servers. `standing` tells what the engine
-    has and the plan has not: `leaving` nodes, and the number of `shards` that was last begun; it counts while it differs.
+    has and the plan has not: `leaving` nodes, and the number of `shards` that was last begun; it counts while it differs. A
+    refresh looks at the servers too and notes what is not as declared as `drift`, which the next update mends.
     """
 
     def create(self, props: dict[str, Any]) -> CreateResult:
@@ -46,10 +47,17 @@ class ConvergenceProvider(ResourceProvider):
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
         watched = ("inventory", "credentials", "revisions")
         changed = any(_olds.get(name) != _news.get(name) for name in watched)
-        return DiffResult(changes=changed or _is_unfinished(_news))
+        return DiffResult(changes=changed or bool(_olds.get("drift")) or _is_unfinished(_news))
 
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
         return UpdateResult(outs=_converged(_olds, _news))
+
+    def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
+        from operations.drift import noticed  # noqa: PLC0415
+
+        known = {name: value for name, value in props.items() if name != "drift"}
+        found = noticed(_access(props))
+        return ReadResult(id_, {**known, "drift": list(found)} if found else known)
 
 
 def _is_unfinished(props: dict[str, Any]) -> bool:

@@ -28,8 +28,8 @@ class FakeLink:
         words = tuple(str(word) for word in command)
         self.log.append(words)
         match words:
-            case ("CONFIG", "GET", name):
-                return [name, self.config[name]] if name in self.config else []
+            case ("CONFIG", "GET", *names):
+                return [word for name in names if name in self.config for word in (name, self.config[name])]
             case ("CONFIG", "SET", name, value):
                 if name in self.fixed:
                     raise Refused(f"CONFIG SET failed (possibly related to argument '{name}') - can't set immutable config")

@@ -93,6 +93,18 @@ def test_a_parameter_that_a_server_does_not_know_is_refused_before_anything_is_s
     assert all(link.sent == [] for link in fleet.links.values())
 
 
+def test_one_parameter_alone_can_be_set() -> None:
+    fleet = fleet_with(hz="10", maxmemory="1", slowlog_max_len="7")
+    assert apply_parameters(fleet.as_fleet, INVENTORY, "hz")["node-1"] == Applied(("hz",))
+    assert {link.config["maxmemory"] for link in fleet.links.values()} == {"1"}
+
+
+def test_what_nobody_declares_is_set_to_the_default_of_the_engine() -> None:
+    fleet = fleet_with(slowlog_max_len="7")
+    assert apply_parameters(fleet.as_fleet, INVENTORY)["node-2"] == Applied(("slowlog-max-len",))
+    assert fleet.links["node-2"].config["slowlog-max-len"] == "128"
+
+
 def test_the_append_only_file_is_noted_as_on_only_after_it_was_written() -> None:
     fleet = fleet_with(appendonly="no")
     for link in fleet.links.values():
