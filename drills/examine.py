@@ -28,6 +28,8 @@ from drills.uses.fold import Uses
 
 BUDGETED = frozenset({"lost", "split-brain"})
 """Checks whose false answer is not a failure by itself: an objective says how much is allowed."""
+STALLED = "stalled_seconds"
+"""Figure of a check: for how long the machine stood still in the time that made the check unknown."""
 OF_THE_END = frozenset({"window", "one-primary", "views", "redundancy", "roles-kept"})
 """Checks that ask how things stood at the end, which a repetition that ended early never reached."""
 
@@ -201,7 +203,7 @@ class Examination:
         """The answers; both passes must be over. `last`: it is the last repetition."""
         setup = self._setup
         checks = [
-            self._quality.check(), self._windows.check_steady(), self._windows.check(), self._lost.check(),
+            self._quality.check(), self._check_steady(), self._windows.check(), self._lost.check(),
             phantom_values(self._ledger, self._quality), self._split_brain.check(), self._one_primary.check(),
             self._views.check(),
         ]  # fmt: skip
@@ -252,6 +254,13 @@ class Examination:
             redundancy=self._redundancy.seconds,
             stalled=self._stalled_by_objective(hit, others),
         )
+
+    def _check_steady(self) -> Check:
+        """Was every write accepted before the fault, and if not: for how long did the machine stand still in that time?"""
+        check = self._windows.check_steady()
+        outages = [outage for _, outage in self._windows.steady_outages() if outage.end is not None]
+        stalled = sum(self._stalls.seconds(outage.start, outage.end or outage.start) for outage in outages)
+        return replace(check, figures={**check.figures, STALLED: round(stalled, 3)})
 
     def _stalled_by_objective(self, hit: Sequence[ShardWindow], others: Sequence[ShardWindow]) -> dict[str, float]:
         """For how much of what was measured the machine stood still, by the names that `evaluate` gives the objectives."""

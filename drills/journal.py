@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from drills.checkers.base import Verdict, worst
 from drills.checkers.window import MAIN, ShardWindow
-from drills.examine import BUDGETED, Repetition
+from drills.examine import BUDGETED, STALLED, Repetition
 from drills.objectives import Outcome
 from drills.statistics import summarise
 from operations.errors import ExitCode, InvalidInput
@@ -156,7 +156,8 @@ class Journal(_Frozen):
         """Unknown only because the machine stood still: on a quieter one the same drill can tell."""
         unsure = [o for r in self.repetitions for o in r.outcomes if o.verdict is Verdict.UNKNOWN]
         checks = [c for r in self.repetitions for c in r.checks if c.verdict is Verdict.UNKNOWN and c.name not in BUDGETED]
-        return self.result == "unknown" and bool(unsure) and not checks and all(outcome.stalled for outcome in unsure)
+        excuses = [*(outcome.stalled for outcome in unsure), *(float(check.figures.get(STALLED, 0)) for check in checks)]
+        return self.result == "unknown" and bool(excuses) and all(excuses)
 
 
 def result_of(verdicts: Sequence[Verdict], problems: Sequence[str] = (), interrupted: bool = False) -> Result:

@@ -20,7 +20,7 @@ from drills.examine import Repetition, Setup, examine
 from drills.history import read_history, write_history
 from drills.journal import Context, DrillEntry, Journal, compose
 from drills.objectives import Policy, default_objectives
-from drills.records import Damage, Operation
+from drills.records import Damage, Marker, Operation, Stall
 from drills.statistics import MOST_CELLS, Histogram, Series, summarise
 from drills.synthetic import Failover, Story, failover
 from operations.errors import ExitCode, InvalidInput
@@ -115,6 +115,31 @@ def test_a_history_that_stops_in_the_middle_is_unknown() -> None:
     (repetition,) = examine(lambda: half, SETUP)
     assert repetition.verdict is not Verdict.TRUE
     assert repetition.measured.lost is None
+
+
+def interrupted_before_the_fault(*extra: Marker) -> Journal:
+    """Nobody knows of the writes of all shards between 0.5 and 0.9 s; the fault comes later."""
+
+    def doubt(record: Any) -> Any:
+        early = isinstance(record, Operation) and record.kind == "write" and 0.5e9 <= record.start < 0.9e9
+        return record._replace(outcome="info") if early else record
+
+    records = [doubt(record) for record in stories(GOOD).records]
+    begin = next(number for number, record in enumerate(records) if isinstance(record, Operation))
+    records[begin:begin] = extra
+    return compose(CONTEXT, examine(lambda: records, SETUP), "now")
+
+
+def test_a_stall_before_the_fault_is_a_reason_to_try_again() -> None:
+    journal = interrupted_before_the_fault(Stall(600_000_000, 800_000_000, "clients"))
+    assert journal.result == "unknown"
+    assert journal.stalled
+
+
+def test_refused_writes_before_the_fault_without_a_stall_are_none() -> None:
+    journal = interrupted_before_the_fault()
+    assert journal.result == "unknown"
+    assert not journal.stalled
 
 
 def test_a_damaged_line_makes_the_run_unknown() -> None:
