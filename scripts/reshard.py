@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Moves slots between the shards of a running cluster, online: shows the plan first, then progress.
 
-usage: scripts/reshard.py --stack NAME [--plan] [--weights NODE=WEIGHT,…] [--by slots|keys|bytes] [--stall-ms N] [--json]
+usage: scripts/reshard.py --stack NAME [--plan] [--weights NODE=WEIGHT,…] [--by slots|keys|bytes] [--json]
        scripts/reshard.py resume --stack NAME        goes on with an interrupted move
        scripts/reshard.py abort --stack NAME [--back]  ends it in order; with --back slots return to where they were
 """
@@ -19,7 +19,8 @@ from rich.table import Table
 
 from operations.errors import CheckFailed, UsageError
 from operations.inventory import load_access
-from operations.reshard.mover import Limits, Progress
+from operations.reshard.mover import Progress
+from operations.reshard.pace import Limits
 from operations.reshard.plan import Measure, megabytes, total
 from operations.reshard.proposal import Proposal, propose
 from operations.reshard.run import Done, abort, carry_out, resume
@@ -35,6 +36,15 @@ StallOption = Annotated[
     float, typer.Option("--stall-ms", min=1, max=100, help="Longest time, in ms, that a node serves nobody while it moves keys.")
 ]
 
+RateOption = Annotated[
+    float | None, typer.Option("--rate-mb", min=0.1, help="Most megabytes a second that one node gives; default: no limit.")
+]
+
+
+def limits(stall_ms: float, rate_mb: float | None) -> Limits:
+    """The options as limits of a move."""
+    return Limits(stall_ms / 1000, rate_mb * 1e6 if rate_mb else None)
+
 
 @app.callback(context_settings={"help_option_names": ["-h", "--help"]})
 def main(
@@ -48,6 +58,7 @@ def main(
     by: Annotated[str, typer.Option(metavar="slots|keys|bytes", help="What is shared out.")] = "slots",
     way: Annotated[str, typer.Option(metavar="auto|keys", help="keys: never the engine's own migration of slots.")] = "auto",
     stall_ms: StallOption = 5.0,
+    rate_mb: RateOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Give each shard of a cluster its share of slots, keys or bytes, moving as few slots as possible."""
@@ -70,18 +81,22 @@ def main(
             print_json({"plan": plan_json(proposal), "done": None})
         return
     with progress_on(make_console(stderr=True)) as (report, watch):
-        done = carry_out(access, proposal, Limits(stall_ms / 1000), report, watch)
+        done = carry_out(access, proposal, limits(stall_ms, rate_mb), report, watch)
     tell(done, as_json, proposal)
 
 
 @app.command("resume")
 def resume_command(
-    context: typer.Context, stack: NamedOption = None, stall_ms: StallOption = 5.0, as_json: JsonOption = False
+    context: typer.Context,
+    stack: NamedOption = None,
+    stall_ms: StallOption = 5.0,
+    rate_mb: RateOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Go on with a move that was interrupted, on this or on another machine."""
     access = load_access(named(stack or context.obj))
     with progress_on(make_console(stderr=True)) as (report, watch):
-        done = resume(access, Limits(stall_ms / 1000), report, watch)
+        done = resume(access, limits(stall_ms, rate_mb), report, watch)
     tell(done, as_json)
 
 
@@ -91,12 +106,13 @@ def abort_command(
     stack: NamedOption = None,
     back: Annotated[bool, typer.Option("--back", help="Move slots back to where they were before.")] = False,
     stall_ms: StallOption = 5.0,
+    rate_mb: RateOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Stop a move in order: slots that stand open are ended, the others stay where they are."""
     access = load_access(named(stack or context.obj))
     with progress_on(make_console(stderr=True)) as (report, watch):
-        done = abort(access, back, Limits(stall_ms / 1000), report, watch)
+        done = abort(access, back, limits(stall_ms, rate_mb), report, watch)
     tell(done, as_json)
 
 

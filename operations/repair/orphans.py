@@ -5,7 +5,7 @@ marked as importing on the holder meanwhile, which lets it touch keys of a slot 
 the time. After an interruption that mark makes the slot look half moved, and it moves to the holder: nothing is lost by that.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +13,12 @@ from operations.connect import Refused
 from operations.errors import CheckFailed, Unreachable
 from operations.inventory import Access
 from operations.repair.diagnose import Orphans
-from operations.reshard.mover import gather, migrate_command
+from operations.reshard.mover import CALL_BYTES, CALL_KEYS, Call, migrate_command
 from operations.reshard.wire import KeyLink, worked
 
 GROUP_SLOTS = 64
+MOST_KEYS = 100_000
+"""Of one slot in one answer."""
 ROUNDS = 3
 """Of moving and removing; more than one is needed only when keys expire or appear in between."""
 PRESENT = "BUSYKEY"
@@ -72,8 +74,26 @@ def _count(link: KeyLink, slots: Sequence[int]) -> int:
     return sum(worked(reply) for reply in link.raw([("CLUSTER", "COUNTKEYSINSLOT", slot) for slot in slots]))
 
 
+def _calls(holder: KeyLink, slots: Sequence[int]) -> Iterator[Call]:
+    """The keys of slots that the holder does not own, in calls of bounded size; a script may not touch such keys, ASKING may."""
+    for slot in slots:
+        keys: Any = worked(holder.raw([("CLUSTER", "GETKEYSINSLOT", slot, MOST_KEYS)])[0])
+        weighed = holder.raw([command for key in keys for command in (("ASKING",), ("MEMORY", "USAGE", key))])[1::2]
+        part: list[bytes] = []
+        held = 0
+        for key, reply in zip(keys, weighed, strict=True):
+            size = worked(reply) or 0
+            if part and (len(part) >= CALL_KEYS or held + size > CALL_BYTES):
+                yield Call(slot, held, tuple(part))
+                part, held = [], 0
+            part.append(key)
+            held += size
+        if part:
+            yield Call(slot, held, tuple(part))
+
+
 def _move(access: Access, holder: KeyLink, owner: KeyLink, slots: Sequence[int]) -> None:
-    for call in gather(holder, slots):
+    for call in _calls(holder, slots):
         reply = holder.raw([migrate_command(access, owner.node, call, replace=False)])[0]
         if not isinstance(reply, Refused) or PRESENT in str(reply):
             continue
@@ -87,7 +107,7 @@ def _move(access: Access, holder: KeyLink, owner: KeyLink, slots: Sequence[int])
 def _remove(holder: KeyLink, owner: KeyLink, slots: Sequence[int]) -> int:
     """Remove the second copies of keys that their owner has."""
     removed = 0
-    for call in gather(holder, slots):
+    for call in _calls(holder, slots):
         found: list[Any] = owner.raw([("EXISTS", key) for key in call.keys])
         doubled = [key for key, there in zip(call.keys, found, strict=True) if worked(there)]
         replies = holder.raw([command for key in doubled for command in (("ASKING",), ("UNLINK", key))])

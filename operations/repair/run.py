@@ -18,7 +18,7 @@ from operations.connect import Fleet
 from operations.converge import refuse_strangers
 from operations.errors import Busy, CheckFailed, ToolkitError
 from operations.inventory import Access
-from operations.repair.diagnose import PASSING, Finding, Leaderless, Orphans, Picture, Silent, diagnose
+from operations.repair.diagnose import PASSING, Finding, Forgotten, Leaderless, Orphans, Picture, Silent, diagnose
 from operations.repair.orphans import bring_home
 from operations.repair.propose import Plan, Step, propose
 from operations.reshard.journal import LEASE_SECONDS, RENEW_SECONDS, Entry, Found, Journal
@@ -31,6 +31,9 @@ from operations.steps import act
 MOST_ROUNDS = 12
 POLL_SECONDS = 0.25
 SETTLE_SECONDS = 3.0
+MEET_SECONDS = 1.0
+ACQUAINTED_SECONDS = 4.0
+BAN_SECONDS = 90.0
 COUNT_SLOTS = 2048
 COUNT = """
 local found = {}
@@ -168,7 +171,10 @@ def _stage(
         results = [step.text for step in steps]
     else:
         with _locked(journal, now.picture, steps, stage in ALONE, report) as pulse:
-            if stage == "home":
+            if stage == "meet":
+                _introduce(access, fleet, journal, steps, pulse, report)
+                results = [step.text for step in steps]
+            elif stage == "home":
                 orphans = [step.home for step in steps if step.home is not None]
                 results = [_home(access, now.picture, found, pulse) for found in orphans]
             else:
@@ -179,6 +185,33 @@ def _stage(
     for step, result in zip(steps, results, strict=False):
         record.write(step, "done", result)
     return results
+
+
+def _introduce(
+    access: Access, fleet: Fleet, journal: Journal, steps: Sequence[Step], pulse: Callable[[], None], report: Report
+) -> None:
+    """Let nodes meet until they know each other for good.
+
+    A node keeps a ban of a minute on what it was told to forget, and (from Redis 7.2 on) tells others so with every ping: until
+    that is over, acquaintances are undone again. Raises CheckFailed when they do not hold long after that.
+    """
+    began = quiet_since = time.monotonic()
+    told = False
+    while time.monotonic() - quiet_since < ACQUAINTED_SECONDS:
+        act(fleet, [action for step in steps for action in step.actions], access.credentials)
+        time.sleep(MEET_SECONDS)
+        pulse()
+        picture = _look(access, fleet, journal)
+        left = [finding for finding in diagnose(picture) if isinstance(finding, Forgotten)]
+        ids = {name: view.my_id for name, view in picture.views.items()}
+        steps = propose(left, access.inventory, ids).steps
+        now = time.monotonic()
+        quiet_since = now if left else quiet_since
+        if left and now - began > BAN_SECONDS:
+            raise CheckFailed(f"nodes do not come to know each other: {'; '.join(finding.text for finding in left)}")
+        if left and not told and now - began > ACQUAINTED_SECONDS:
+            report("nodes keep a ban of up to a minute on what they were told to forget; they meet again until it is over")
+            told = True
 
 
 def _home(access: Access, picture: Picture, orphans: Orphans, pulse: Callable[[], None]) -> str:

@@ -1,8 +1,7 @@
 """Moves slots key by key: SETSLOT, MIGRATE and SETSLOT again, many slots at once and several pairs side by side.
 
 What makes it fast: slots go in groups, each step of a group is one exchange, and two groups of a source take turns, so that
-the source always has work. What keeps clients served: what a source does in one go (a burst of MIGRATE) is bounded by an
-estimate that is corrected by what each burst really took; large keys go alone; a target takes from few sources at once.
+the source always has work. What keeps clients served: `pace.py`; large keys go alone; a target takes from few sources at once.
 
 Every step can be repeated, so a group that was interrupted anywhere is simply moved again. Where a key is found on both sides,
 the source's counts: it answers for a key for as long as it has it.
@@ -21,6 +20,7 @@ from operations.inventory import Access, NodeEntry
 from operations.parse import cluster_nodes, format_slots, info_fields
 from operations.reshard.journal import Journal
 from operations.reshard.live import Live
+from operations.reshard.pace import Gate, Limits, Pace, watch_waits
 from operations.reshard.plan import Move, Size, megabytes, ranges_of, slots_in
 from operations.reshard.wire import KeyLink, RawCommand, worked
 
@@ -74,13 +74,6 @@ for i = 4, #ARGV do
 end
 return found
 """
-
-
-@dataclass(frozen=True)
-class Limits:
-    """`stall_seconds`: how long a node may be busy with moving before it serves clients again; no single key is split for it."""
-
-    stall_seconds: float = 0.005
 
 
 @dataclass
@@ -139,17 +132,6 @@ def migrate_command(access: Access, target: NodeEntry, call: Call, replace: bool
     return ("MIGRATE", target.address, target.port, "", 0, milliseconds, *words, *login, "KEYS", *call.keys)
 
 
-class _Gate:
-    """What the workers of one source share: bursts take turns, and the estimate of their time is corrected."""
-
-    def __init__(self) -> None:
-        self.turn = threading.Lock()
-        self.factor = 1.0
-
-    def learn(self, estimated: float, took: float) -> None:
-        self.factor = min(8.0, max(0.1, 0.8 * self.factor + 0.2 * took / estimated))
-
-
 def groups_of(moves: Sequence[Move], sizes: Mapping[int, Size], most_slots: int = GROUP_SLOTS) -> Iterator[Move]:
     """Moves in parts that are open together, small enough to be open for a moment only."""
     for move in moves:
@@ -193,13 +175,16 @@ class Mover:
         self._progress = progress
         self._limits = limits
         self._report = report
-        self._gates = {name: _Gate() for name in live.primaries}
+        self._gates = {name: Gate(limits) for name in live.primaries}
         self._takers = {name: threading.Semaphore(SOURCES_PER_TARGET) for name in live.primaries}
         cluster = access.inventory.cluster
         self._patience = (cluster.node_timeout_ms / 1000 if cluster else 5.0) / 2
         self._most_calls = max(2, int(self._patience * 1000 / MIGRATE_TIMEOUT_MS))
+        self._waits = access.inventory.engine.name == "valkey"
         self._announced: set[bytes] = set()
+        self._pace = Pace(limits)
         self._suspects: set[str] = set()
+        self._started: list[threading.Thread] = []
         self.stop = threading.Event()
         self.failures: list[ToolkitError] = []
 
@@ -208,8 +193,7 @@ class Mover:
 
         A failure of one worker stops all, each after the group that it has in hand; see `failures`.
         """
-        waits = self._access.inventory.engine.name == "valkey"
-        workers, slots = (WAITING_WORKERS, WAITING_SLOTS) if waits else (WORKERS_PER_SOURCE, GROUP_SLOTS)
+        workers, slots = (WAITING_WORKERS, WAITING_SLOTS) if self._waits else (WORKERS_PER_SOURCE, GROUP_SLOTS)
         per_source: dict[str, list[Move]] = {}
         for group in groups_of(moves, sizes, slots):
             per_source.setdefault(group.source, []).append(group)
@@ -218,9 +202,18 @@ class Mover:
             queue = deque(in_turns(groups))
             for _ in range(min(workers, len(groups))):
                 threads.append(threading.Thread(target=self._work, args=(queue, known_open), name=f"mover-{source}", daemon=True))
-        for thread in threads:
+        ends = {name for move in moves for name in (move.source, move.target)}
+        watching = (self._access, ends, self._pace, self.stop)
+        self._started = [*threads, threading.Thread(target=watch_waits, args=watching, name="waits", daemon=True)]
+        for thread in self._started:
             thread.start()
         return threads
+
+    def end(self) -> None:
+        """Let every worker finish the group that it has in hand, and wait for that."""
+        self.stop.set()
+        for thread in self._started:
+            thread.join()
 
     def _work(self, queue: deque[Move], known_open: bool) -> None:
         links = {node.name: KeyLink(self._access, node) for node in self._access.inventory.data_nodes}
@@ -252,6 +245,7 @@ class Mover:
         if not known_open:
             self._check_room(target, sum(call.weight_bytes for call in calls))
             self._refuse_orphans(target, group)
+            self._refuse_foreign_marks((source, target), group)
         number = self._journal.opening(group)
         self._mark(target, group.slots, "IMPORTING", self._live.node_id(group.source))
         self._mark(source, group.slots, "MIGRATING", self._live.node_id(group.target))
@@ -297,6 +291,15 @@ class Mover:
                 "earlier accident; moving these slots there could bring deleted keys back. Nothing was opened"
             )
 
+    def _refuse_foreign_marks(self, links: Sequence[KeyLink], group: Move) -> None:
+        """Raise Unreachable, so that all is looked at again, when somebody else has opened a slot since the last look."""
+        for link in links:
+            answer: Any = link.ask("CLUSTER", "NODES")
+            marks = [mark for node in cluster_nodes(answer.decode()) if "myself" in node.flags for mark in node.open_slots]
+            opened = sorted({mark.slot for mark in marks} & set(group.slots))
+            if opened:
+                raise Unreachable(f"slots {format_slots(ranges_of(opened))} were opened on {link.node.name} by somebody else")
+
     def _mark(self, link: KeyLink, slots: Sequence[int], state: str, node_id: str) -> None:
         for reply in link.raw([("CLUSTER", "SETSLOT", slot, state, node_id) for slot in slots]):
             worked(reply)
@@ -310,18 +313,20 @@ class Mover:
             burst: list[Call] = []
             estimated = 0.0
             while waiting and len(burst) < self._most_calls:
-                if burst and (estimated + waiting[0].seconds) * gate.factor > self._limits.stall_seconds:
+                if burst and not gate.admits(estimated + waiting[0].seconds):
                     break
                 burst.append(waiting.popleft())
                 estimated += burst[-1].seconds
             commands = [migrate_command(self._access, target.node, call) for call in burst]
-            with gate.turn, taker:
-                if target.node.name in self._suspects:
-                    self._probe(target)
-                began = time.perf_counter()
-                replies = source.raw(commands)
-                took = time.perf_counter() - began
-            gate.learn(estimated, took)
+            with gate.turn:
+                with taker:
+                    if target.node.name in self._suspects:
+                        self._probe(target)
+                    began = time.perf_counter()
+                    replies = source.raw(commands)
+                    took = time.perf_counter() - began
+                gate.learn(estimated, took)
+                time.sleep(gate.rest(took, sum(call.weight_bytes for call in burst), self._pace.share))
             for call, reply in zip(burst, replies, strict=True):
                 if not isinstance(reply, Refused):
                     self._progress.add(keys=len(call.keys), size=call.weight_bytes, stall_seconds=took)
@@ -338,21 +343,27 @@ class Mover:
                     raise Unreachable(f"{source.node.name} could not move keys to {target.node.name}: {reply}")
 
     def _probe(self, target: KeyLink) -> None:
-        """A target that a source could not reach has to answer us before it is sent more; raises Unreachable."""
+        """A target that a source could not reach has to answer us before it is sent more; raises Unreachable when it does not."""
         link = KeyLink(self._access, target.node, timeouts=PROBE_TIMEOUTS)
         try:
             link.ensure_ours()
         finally:
             link.close()
+        self._suspects.discard(target.node.name)
 
     def _assign(self, links: Mapping[str, KeyLink], group: Move) -> None:
         """The target first, since its claim with a new epoch is what lasts; its replicas; the source; then everybody else.
+
+        A target that assigns a slot which it is importing takes an epoch above all others, unless it has that already, and tells
+        every node at once. For many slots those messages keep every node busy for many milliseconds; so only the first and the
+        last slot of a group go that way, and the ones between are not marked as importing any more when they are assigned.
+        The first one's epoch is what makes their claim valid.
 
         A replica that is promoted before it heard of the slots would not claim them, and nobody would serve them (seen). Until
         the source is told, it still serves them in that case.
         """
         node_id = self._live.node_id(group.target)
-        self._mark(links[group.target], group.slots, "NODE", node_id)
+        self._claim(links[group.target], group.slots, node_id)
         self._await_replicas(links, group, node_id)
         commands: list[RawCommand] = [("CLUSTER", "SETSLOT", slot, "NODE", node_id) for slot in group.slots]
         refused = [reply for reply in links[group.source].raw(commands) if isinstance(reply, Refused)]
@@ -365,6 +376,19 @@ class Mover:
                     link.raw(commands)
                 except ToolkitError:
                     continue  # it learns of it from the target
+
+    def _claim(self, target: KeyLink, slots: Sequence[int], node_id: str) -> None:
+        if self._waits or len(slots) < 3:
+            return self._mark(target, slots, "NODE", node_id)
+        self._mark(target, slots[:1], "NODE", node_id)
+        quiet = [
+            command
+            for slot in slots[1:-1]
+            for command in (("CLUSTER", "SETSLOT", slot, "STABLE"), ("CLUSTER", "SETSLOT", slot, "NODE", node_id))
+        ]
+        for reply in target.raw([*quiet, ("CLUSTER", "SETSLOT", slots[-1], "NODE", node_id)]):
+            worked(reply)
+        return None
 
     def _await_replicas(self, links: Mapping[str, KeyLink], group: Move, node_id: str) -> None:
         """Until the target's replicas know that it owns the slots; one that does not answer is not waited for."""

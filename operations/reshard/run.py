@@ -13,12 +13,14 @@ from datetime import UTC, datetime
 from operations.connect import Fleet
 from operations.errors import Busy, CheckFailed, ToolkitError, Unreachable
 from operations.inventory import Access
-from operations.parse import pairs
+from operations.parse import format_slots, pairs
 from operations.reshard import atomic
+from operations.reshard.claims import moved_by_others, raise_epoch
 from operations.reshard.journal import LEASE_SECONDS, RENEW_SECONDS, Entry, Found, Journal
 from operations.reshard.live import Live, Way, read_live, require_whole, survey, way_of
-from operations.reshard.mover import Limits, Mover, Progress, Report
-from operations.reshard.plan import Move, Size, moves_to, total
+from operations.reshard.mover import Mover, Progress, Report
+from operations.reshard.pace import Limits
+from operations.reshard.plan import Move, Size, moves_to, ranges_of, total
 from operations.reshard.proposal import Proposal
 
 Watch = Callable[[Progress], None]
@@ -103,6 +105,8 @@ class _Session:
         self.fleet = fleet
         self.journal = Journal(notes, access.inventory)
         self.finished = False
+        self.foreign: set[int] = set()
+        self._raised: set[str] = set()
         self.taken = False
 
     def live(self) -> Live:
@@ -136,6 +140,8 @@ class _Session:
         fruitless = 0
         while True:
             live, chosen = self._ready(way)
+            self._raise_heirs(live, placement)
+            self._leave_alone(live, entry)
             halves, moves = self._left(live, placement)
             if sizes is None:
                 sizes = survey(self._access, live, [slot for move in (*halves, *moves) for slot in move.slots])
@@ -145,12 +151,12 @@ class _Session:
             progress.total_slots = progress.slots + left
             if not halves and not moves:
                 self._finish(live, entry)
+                self._tell_left_alone()
                 seconds = time.monotonic() - began
                 return Done(progress.slots, progress.keys, progress.bytes, seconds, progress.longest_stall_seconds)
             before = progress.slots
             try:
-                if entry is not None:
-                    entry = self._keep_emptied(live, entry, moves)
+                entry = self._keep_emptied(live, entry or self._unplanned(), (*halves, *moves))
                 self._round(live, chosen, halves, moves, sizes, progress)
             except (CheckFailed, Busy):
                 raise
@@ -219,17 +225,50 @@ class _Session:
         """Slots that stand open (or did, by the journal), and those that are not in their place yet."""
         halves: dict[tuple[str, str], set[int]] = {}
         for opened in live.opened:
+            if opened.slot in self.foreign:
+                continue
             halves.setdefault((opened.source, live.heir(opened.target)), set()).add(opened.slot)
         taken = {slot for slots in halves.values() for slot in slots}
         for move in self.journal.noted:
             target = live.heir(move.target)
             for slot in move.slots:
-                if live.owners[slot] != target and slot not in taken:
+                if live.owners[slot] != target and slot not in taken and slot not in self.foreign:
                     halves.setdefault((live.owners[slot], target), set()).add(slot)
                     taken.add(slot)
         present = [Move(source, target, tuple(sorted(slots))) for (source, target), slots in sorted(halves.items())]
-        wanted = {slot: live.heir(name) for slot, name in placement.items() if slot not in taken}
+        wanted = {slot: live.heir(name) for slot, name in placement.items() if slot not in taken | self.foreign}
         return present, moves_to(live.owners, wanted)
+
+    def _unplanned(self) -> Entry:
+        """The journal of slots that somebody left open: they go on, and nothing else is meant."""
+        return Entry(self.journal.who, now_words(), "slots that stood open are moved to their end", {}, {})
+
+    def _raise_heirs(self, live: Live, placement: Mapping[int, str]) -> None:
+        """Targets that were replaced by a replica must not take their slots back when they return."""
+        targets = {*placement.values(), *(move.target for move in self.journal.noted)}
+        for heir in {heir for name in targets if (heir := live.heir(name)) != name} - self._raised:
+            other = next((name for name in live.primaries if name != heir), None)
+            if other is not None:
+                raise_epoch(self.fleet, heir, other)
+            self._raised.add(heir)
+
+    def _leave_alone(self, live: Live, entry: Entry | None) -> None:
+        """Note slots of the plan that somebody else moves, or has moved, in the meantime: two who move one slot would fight."""
+        if entry is None or not entry.placement:
+            return
+        noted = {slot for move in self.journal.noted for slot in move.slots}
+        found = moved_by_others(live, entry, noted) - self.foreign
+        if found:
+            now = ", ".join(sorted({live.owners[slot] for slot in found}))
+            self._report(f"slots {format_slots(ranges_of(found))}, now at {now}, are moved by somebody else; they are left alone")
+            self.foreign |= found
+
+    def _tell_left_alone(self) -> None:
+        if self.foreign:
+            raise CheckFailed(
+                f"slots {format_slots(ranges_of(self.foreign))} of stack {self._access.inventory.stack} were moved by somebody "
+                "else at the same time and left as they are; all others are in place. Plan again when nobody else moves slots"
+            )
 
     def _by_keys(
         self, live: Live, moves: Sequence[Move], sizes: Mapping[int, Size], progress: Progress, known_open: bool = False
@@ -245,9 +284,7 @@ class _Session:
                 self._pulse()
                 self._watch(progress)
         finally:
-            mover.stop.set()
-            for thread in threads:
-                thread.join()
+            mover.end()
         self._watch(progress)
         if mover.failures:
             raise mover.failures[0]
@@ -296,6 +333,8 @@ class _Session:
     def _tidy(self, live: Live) -> None:
         """Marks that lead nowhere: the slot is in its place, and no key waits on another side."""
         for name, slot in live.marks:
+            if slot in self.foreign:
+                continue
             self.fleet.links[name].ensure_ours()
             self.fleet.links[name].ask("CLUSTER", "SETSLOT", slot, "STABLE")
 

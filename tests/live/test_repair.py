@@ -166,6 +166,7 @@ def test_a_slot_that_nobody_owns_goes_to_whoever_has_its_keys(stack: Stack, acce
     assert lost(access, ledger) == []
 
 
+@pytest.mark.full  # nodes keep a ban of a minute on what they were told to forget
 def test_two_owners_that_do_not_know_each_other_become_one_and_no_key_of_either_is_lost(
     stack: Stack, access: Access, ledger: Ledger, fleet: Fleet
 ) -> None:
@@ -182,9 +183,11 @@ def test_two_owners_that_do_not_know_each_other_become_one_and_no_key_of_either_
     assert any("home" in line for line in done["did"])
     after = assert_whole(access)
     assert {after.owners[slot] for slot in slots} == {TWO}
+    stack.wait_healthy(access, 20)
     assert lost(access, ledger) == []
 
 
+@pytest.mark.full  # nodes keep a ban of a minute on what they were told to forget
 def test_a_node_that_was_forgotten_is_met_again(stack: Stack, access: Access, ledger: Ledger, fleet: Fleet) -> None:
     live = look(access)
     for name in (ONE, TWO):

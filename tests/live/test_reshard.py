@@ -9,12 +9,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from redis.crc import key_slot
 
 from operations.clients import application_client
-from operations.errors import ToolkitError
+from operations.connect import Fleet
+from operations.errors import CheckFailed, ToolkitError
 from operations.inventory import Access
 from operations.reshard.journal import KEY
-from operations.reshard.proposal import propose
+from operations.reshard.pace import Limits
+from operations.reshard.proposal import Proposal, propose
 from operations.reshard.run import carry_out, resume
 from tests.live.harness import Stack, throw_away_stack
 from tests.live.ledger import Load, fill, lost
@@ -32,9 +35,11 @@ SPEC = {
     "replication": {"backlog": "8mb"},
 }
 KEYS = 20_000
-KILLS = 5
+KILLS = 20
 LONGEST_RUN_SECONDS = 1.5
 SEED = 7
+SLOW = Limits(bytes_per_second=300_000)
+"""A move that lasts for seconds with this little data."""
 
 
 @pytest.fixture(scope="module")
@@ -116,30 +121,116 @@ def test_clients_read_and_write_on_while_slots_move(access: Access, stack: Stack
     assert max(slow) < 1.0, f"a reader waited {max(slow):.3f} s"
 
 
-def test_a_primary_that_dies_in_the_middle_of_a_move_only_delays_it(access: Access, stack: Stack) -> None:
-    ledger = fill(access, "failover", KEYS)
-    victim = next(iter(look(access).owners.values()))
-    errors: list[ToolkitError] = []
+class Mover:
+    """A move in a thread of its own, slow enough to be disturbed; `error` is how it ended, unless it ended well."""
 
-    def go() -> None:
+    def __init__(self, access: Access, weights: dict[str, float], limits: Limits = SLOW) -> None:
+        self.access = access
+        self.said: list[str] = []
+        self.error: ToolkitError | None = None
+        self._thread = threading.Thread(target=self._go, args=(propose(access, weights), limits), daemon=True)
+
+    def _go(self, proposal: Proposal, limits: Limits) -> None:
         try:
-            carry_out(access, propose(access, {victim: 0.0}), report=lambda _: None)
+            carry_out(self.access, proposal, limits, report=self.said.append)
         except ToolkitError as error:
-            errors.append(error)
+            self.error = error
 
-    with Load(access, "during", writers=2) as load:
-        mover = threading.Thread(target=go, daemon=True)
-        mover.start()
-        client: Any = application_client(access)
+    def __enter__(self) -> "Mover":
+        self._thread.start()
+        client: Any = application_client(self.access)
         wait_until("a move", lambda: "" if client.hexists(KEY, "journal") else "no journal yet", 20, poll_seconds=0.005)
-        time.sleep(0.3)
-        stack.container(victim).kill()
-        mover.join(60)
-        assert not mover.is_alive(), "the mover did not end"
-        assert errors == []
+        client.close()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.join(120)
+        assert not self._thread.is_alive(), "the mover did not end"
+
+
+@pytest.mark.parametrize("end", ["source", "target"])
+def test_a_primary_that_dies_in_the_middle_of_a_move_only_delays_it(access: Access, stack: Stack, end: str) -> None:
+    ledger = fill(access, f"crash-{end}", KEYS)
+    source, target, *_ = look(access).primaries
+    victim = source if end == "source" else target
+    with Load(access, f"during-{end}", writers=2) as load:
+        with Mover(access, {source: 0.0}) as mover:
+            load.wait_for(200)
+            stack.container(victim).kill()
+        assert mover.error is None, mover.error
     stack.container(victim).start()
+    stack.wait_healthy(access, 60)
     carry_out(access, propose(access), report=lambda _: None)
     stack.wait_healthy(access, 60)
     assert_whole(access)
     assert lost(access, ledger) == []
     assert lost(access, load.ledger) == []
+
+
+def test_a_switchover_in_the_middle_of_a_move_only_delays_it(access: Access, stack: Stack) -> None:
+    ledger = fill(access, "switched", KEYS)
+    source = look(access).primaries[0]
+    with Load(access, "meanwhile", writers=2) as load:
+        with Mover(access, {source: 0.0}) as mover:
+            load.wait_for(100)
+            stack.script("switchover", "--shard", str(access.inventory.node(source).shard)).ok()
+        assert mover.error is None, mover.error
+    carry_out(access, propose(access), report=lambda _: None)
+    assert_whole(access)
+    assert lost(access, ledger) == []
+    assert lost(access, load.ledger) == []
+
+
+def test_slots_that_a_hand_opens_meanwhile_are_named_and_left_alone(access: Access) -> None:
+    ledger = fill(access, "hand", KEYS)
+    live = look(access)
+    source, target, other = live.primaries
+    slot = live.slots_of(source)[-1]
+    with Mover(access, {source: 0.0}) as mover, Fleet(access, access.inventory.data_nodes) as fleet:
+        fleet.links[other].ask("CLUSTER", "SETSLOT", slot, "IMPORTING", live.node_id(source))
+        fleet.links[source].ask("CLUSTER", "SETSLOT", slot, "MIGRATING", live.node_id(other))
+    assert f"slots {slot}" in str(mover.error)
+    after = look(access)
+    assert after.slots_of(source) == [slot]
+    assert {mark for _, mark in after.marks} == {slot}
+    resume(access, report=lambda _: None)
+    assert assert_whole(access).owners[slot] == other
+    carry_out(access, propose(access), report=lambda _: None)
+    assert lost(access, ledger) == []
+    assert target in after.primaries
+
+
+def test_a_target_without_memory_is_refused_in_the_plan_or_stops_the_move_in_order(access: Access) -> None:
+    ledger = fill(access, "full", KEYS)
+    live = look(access)
+    source, *targets = live.primaries
+    proposal = propose(access, {source: 0.0})
+    with Fleet(access, access.inventory.data_nodes) as fleet:
+        for name in targets:
+            fleet.links[name].ask("CONFIG", "SET", "maxmemory", live.memory()[name].used + 100_000)
+        try:
+            assert any("must keep 5% free" in problem for problem in propose(access, {source: 0.0}).problems)
+            with pytest.raises(CheckFailed, match=r"has no room for .* No slot was left open"):
+                carry_out(access, proposal, report=lambda _: None)
+            assert look(access).marks == ()
+        finally:
+            for name in targets:
+                fleet.links[name].ask("CONFIG", "SET", "maxmemory", 128 * 2**20)
+    resume(access, report=lambda _: None)
+    assert assert_whole(access).slots_of(source) == []
+    carry_out(access, propose(access), report=lambda _: None)
+    assert lost(access, ledger) == []
+
+
+def test_a_large_key_is_announced_and_moved_whole(access: Access) -> None:
+    client: Any = application_client(access)
+    client.rpush("large", *["x" * 1000] * 3000)
+    said: list[str] = []
+    source = look(access).owners[key_slot(b"large")]
+    carry_out(access, propose(access, {source: 0.0}), report=said.append)
+    assert any("'large'" in line and "answers nobody for about" in line for line in said)
+    assert client.llen("large") == 3000
+    client.delete("large")
+    client.close()
+    carry_out(access, propose(access), report=lambda _: None)
+    assert_whole(access)

@@ -10,6 +10,7 @@ from operations.errors import CheckFailed, InvalidInput, Unreachable, UsageError
 from operations.observe import Observation
 from operations.parse import SLOT_COUNT, OpenSlot
 from operations.reshard import atomic
+from operations.reshard.claims import moved_by_others
 from operations.reshard.journal import Entry, _is_dead, _started
 from operations.reshard.live import Live, live_of, require_whole
 from operations.reshard.mover import GROUP_BYTES, GROUP_KEYS, GROUP_SLOTS, groups_of, in_turns
@@ -137,6 +138,20 @@ def test_the_lock_of_a_living_process_or_of_another_machine_counts_as_held() -> 
     assert not _is_dead(f"{socket.gethostname()}:{pid}:{_started(pid)}:ab")
     assert not _is_dead("elsewhere:1:1:ab")
     assert _is_dead(f"{socket.gethostname()}:{pid}:1:ab"), "another process has that number now"
+
+
+def test_slots_that_somebody_else_moves_meanwhile_are_told_from_those_of_the_move() -> None:
+    cluster = formed()
+    entry = Entry("me", "now", "goal", dict.fromkeys((0, 1, 2), "node-2-1"), dict.fromkeys((0, 1, 2), "node-1-1"))
+    assert moved_by_others(seen(cluster), entry, ()) == set(), "they are where they were"
+    cluster.members["node-1-1"].slots = ((2, 5460),)
+    cluster.members["node-2-1"].slots = ((0, 0), (5461, 10921))
+    cluster.members["node-3-1"].slots = ((1, 1), (10922, SLOT_COUNT - 1))
+    refresh(cluster)
+    assert moved_by_others(seen(cluster), entry, ()) == {1}, "0 is where it goes, 1 is elsewhere"
+    marks: dict[str, tuple[OpenSlot, ...]] = {"node-1-1": (OpenSlot(2, "migrating", cluster.members["node-2-1"].node_id),)}
+    assert moved_by_others(seen(cluster, marks), entry, (2,)) == {1}, "the mover noted that it opened 2"
+    assert moved_by_others(seen(cluster, marks), entry, ()) == {1, 2}
 
 
 def test_groups_are_bounded_by_slots_keys_and_bytes_and_keep_every_slot() -> None:

@@ -1,0 +1,110 @@
+"""How much a move may take from clients: how long a node works in one go, how much of the time, how many bytes a second.
+
+A burst of MIGRATE holds its source, which answers nobody meanwhile. Bursts are cut by an estimate, and the estimate follows the
+slow ones among those that were measured. Besides, what a client waits is measured directly: a PING to each end of the move every
+few milliseconds. While these take too long, because the machines are busy, sources rest between their bursts.
+"""
+
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from operations.errors import ToolkitError
+from operations.inventory import Access
+from operations.reshard.wire import KeyLink
+
+PING_SECONDS = 0.01
+WINDOW = 64
+"""Waits that are looked at together."""
+SLOW_PART = 0.9
+"""Of the waits in a window, this part has to be within the limit."""
+LEAST_SHARE = 0.4
+SWITCH_SECONDS = 0.0005
+"""How long a thread of this process may keep others waiting: with Python's default of 5 ms that would be what is measured."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """`stall_seconds`: how long a node may be busy with moving before it serves clients again; no single key is split for it.
+
+    `bytes_per_second`: most that one source gives, in memory bytes; None for as fast as clients allow.
+    """
+
+    stall_seconds: float = 0.005
+    bytes_per_second: float | None = None
+
+
+class Gate:
+    """What the workers of one source share: bursts take turns (`turn`), and the estimate of their time is corrected."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.turn = threading.Lock()
+        self._limits = limits
+        self._factor = 1.0
+
+    def admits(self, estimated_seconds: float) -> bool:
+        """Whether a burst may be as long as that."""
+        return estimated_seconds * self._factor <= self._limits.stall_seconds
+
+    def learn(self, estimated_seconds: float, took_seconds: float) -> None:
+        """Follow slow bursts at once, quick ones slowly: the slow ones are what clients notice."""
+        seen = took_seconds / estimated_seconds
+        weight = 0.5 if seen > self._factor else 0.05
+        self._factor = min(8.0, max(0.1, (1 - weight) * self._factor + weight * seen))
+
+    def rest(self, took_seconds: float, moved_bytes: int, share: float) -> float:
+        """Seconds to wait after a burst, so that moving takes at most `share` of the source's time, and no more than its rate."""
+        pause = took_seconds * (1 / share - 1)
+        if self._limits.bytes_per_second:
+            pause = max(pause, moved_bytes / self._limits.bytes_per_second - took_seconds)
+        return pause
+
+
+class Pace:
+    """The part of its time that a source may spend on moving: less while waits are over the limit, up to all of it otherwise."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limit = limits.stall_seconds
+        self._waits: deque[float] = deque(maxlen=WINDOW)
+        self._new = 0
+        self.share = 1.0
+        self.longest_seconds = 0.0
+
+    def saw(self, wait_seconds: float) -> None:
+        """A client's wait was measured."""
+        self._waits.append(wait_seconds)
+        self.longest_seconds = max(self.longest_seconds, wait_seconds)
+        self._new += 1
+        if self._new < WINDOW // 4:
+            return
+        self._new = 0
+        slow = sorted(self._waits)[int(len(self._waits) * SLOW_PART)]
+        if slow > self._limit:
+            self.share = max(LEAST_SHARE, self.share * 0.75)
+        elif slow < self._limit / 2:
+            self.share = min(1.0, self.share * 1.1)
+
+
+def watch_waits(access: Access, nodes: Iterable[str], pace: Pace, stop: threading.Event) -> None:
+    """Measure what clients of `nodes` wait until `stop` is set; a node that does not answer is left to the mover to notice."""
+    links = [KeyLink(access, access.inventory.node(name)) for name in sorted(nodes)]
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_SECONDS)
+    try:
+        while not stop.is_set():
+            for link in links:
+                began = time.perf_counter()
+                try:
+                    link.raw([("PING",)])
+                except ToolkitError:
+                    stop.wait(1.0)
+                    continue
+                pace.saw(time.perf_counter() - began)
+                stop.wait(PING_SECONDS)
+    finally:
+        sys.setswitchinterval(usual)
+        for link in links:
+            link.close()
