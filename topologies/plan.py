@@ -3,6 +3,7 @@
 A pure function of the spec, the stack's name and its slot index (`topologies/addresses.py`).
 """
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -22,6 +23,8 @@ SENTINEL_MEMORY_BYTES = 96 * MIB
 AOF_REWRITE_BUFFER_BYTES = 32 * MIB
 
 LABEL_PREFIX = "redis-topologies"
+PARAMETERS_LABEL = f"{LABEL_PREFIX}.parameters"
+"""A digest of declared parameters and image on the carrier of a stack that declares any; see `topologies/trial.py`."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,10 @@ def image_of(spec: Spec) -> str:
     return spec.engine.image or f"redis-topologies/node:{spec.engine.name}-{spec.engine.version}"
 
 
+def _digest(spec: Spec) -> str:
+    return hashlib.sha256(repr((image_of(spec), sorted(spec.parameters.items()))).encode()).hexdigest()[:16]
+
+
 def make_plan(spec: Spec, stack: str, addressing: Addressing, owner: str = "unowned") -> Plan:
     """Decide every node of `stack`. The spec must have passed `topologies.rules.check`."""
     base = {
@@ -178,6 +185,7 @@ def make_plan(spec: Spec, stack: str, addressing: Addressing, owner: str = "unow
             **base,
             f"{LABEL_PREFIX}.topology": spec.topology,
             f"{LABEL_PREFIX}.shards": str(spec.shard_count),
+            **({PARAMETERS_LABEL: _digest(spec)} if spec.parameters else {}),
         },
         nodes=tuple(nodes()),
         labels=base,

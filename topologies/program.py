@@ -7,7 +7,7 @@ import pulumi
 
 from operations.errors import ToolkitError, Unreachable
 from operations.owner import current_owner_id
-from topologies import engine
+from topologies import engine, trial
 from topologies.allocation import ALL_PORTS, allocate
 from topologies.change import Outlook, outlook
 from topologies.components import TopologyArgs, topology_class
@@ -71,6 +71,9 @@ def prepare(stack: str, settings: dict[str, str]) -> TopologyArgs:
     found = problems(plan, state)
     if found:
         raise Refused(plan.stack, found)
+    refused = trial.refusal(client, plan) if trial.is_due(plan, state) else None
+    if refused:
+        raise Refused(plan.stack, (refused,))
     order = standing_order(plan, state)
     if changing:
         names = {node.container: node.name for node in plan.nodes}

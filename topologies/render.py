@@ -120,7 +120,12 @@ def _data_conf(plan: Plan, passwords: Mapping[str, str]) -> str:
     }
     if plan.spec.topology == "cluster":
         own["cluster-config-file"] = "nodes.conf"
-    return "".join(f"{name} {_quoted(value)}\n" for name, value in (own | declared(plan.spec)).items())
+    return as_file(own | declared(plan.spec))
+
+
+def as_file(values: Mapping[str, str]) -> str:
+    """Parameters as a server's configuration file has them."""
+    return "".join(f"{name} {_quoted(value)}\n" for name, value in values.items())
 
 
 def sentinel_settings(spec: Spec) -> dict[str, str]:

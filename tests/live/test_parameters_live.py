@@ -7,8 +7,10 @@ import pytest
 from operations.connect import node_client
 from operations.inventory import Access
 from operations.observe import observe
-from tests.live.harness import Stack, throw_away_stack
+from tests.live.faults import kill_servers
+from tests.live.harness import Stack, engine, throw_away_stack
 from tests.live.ledger import Load, fill, lost
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.live
 
@@ -76,3 +78,73 @@ def test_a_boot_parameter_restarts_every_node_in_place_and_loses_nothing(stack: 
     }
     assert lost(access, ledger) == [] and lost(access, kept) == []
     stack.wait_healthy(access, 30)
+
+
+def test_a_value_that_the_server_does_not_start_with_is_refused_in_preview(stack: Stack, access: Access) -> None:
+    before = run_ids(access)
+    stack.configure(**{"parameters.notify-keyspace-events": "Q-"})
+    stack.preview().failed().says("does not start with the declared parameters", "Invalid event class character", "not touched")
+    del stack.settings["parameters.notify-keyspace-events"]
+    stack.configure()
+    assert run_ids(access) == before
+
+
+def test_a_parameter_that_left_the_spec_is_set_back_to_its_default(stack: Stack, access: Access) -> None:
+    before = run_ids(access)
+    del stack.settings[f"parameters.{LIVE}"]
+    stack.configure()
+    stack.up().ok().says(f"{LIVE} set live on")
+    assert set(values(access, LIVE).values()) == {"5"}
+    assert run_ids(access) == before
+
+
+MANIFEST = "/data/appendonlydir/appendonly.aof.manifest"
+
+
+def in_volume(access: Access, node: str, script: str) -> None:
+    """Run a script on a node's data volume, whether its container runs or not."""
+    entry = access.inventory.node(node)
+    engine().containers.run(
+        access.inventory.engine.image, ["-c", script], entrypoint=["sh"], remove=True, user="root", network_mode="none",
+        volumes={entry.volume: {"bind": "/data", "mode": "rw"}},
+    )  # fmt: skip
+
+
+@pytest.mark.full
+def test_a_node_that_does_not_come_back_stops_the_restarts_and_the_next_up_goes_on(stack: Stack, access: Access) -> None:
+    stack.wait_healthy(access, 60)
+    before = run_ids(access)
+    seen = observe(access)
+    first = min(node.name for node in access.inventory.data_nodes if not seen.of(node.name).is_primary)
+    in_volume(access, first, f"cp {MANIFEST} {MANIFEST}.kept && echo broken > {MANIFEST}")
+    stack.configure(**{f"parameters.{BOOT}": "700"})
+    try:
+        stack.up().failed().says(f"{first} did not come back in sync after its restart", "not restarted, and serving as before")
+        after = run_ids(access)
+        assert {name: after[name] for name in before if name != first} == {n: i for n, i in before.items() if n != first}
+    finally:
+        in_volume(access, first, f"cat {MANIFEST}.kept > {MANIFEST} && rm {MANIFEST}.kept")
+    wait_until(f"{first} to start by itself", lambda: "" if first in run_ids(access) else "silence", 60)
+    stack.wait_healthy(access, 60)
+    mended = run_ids(access)[first]
+    stack.up().ok()
+    assert run_ids(access)[first] == mended, "it has the new value already and is not restarted again"
+    assert set(values(access, BOOT).values()) == {"700"}
+
+
+@pytest.mark.full
+def test_the_append_only_file_is_switched_without_a_restart_and_survives_kills(stack: Stack, access: Access) -> None:
+    kept = fill(access, "switched")
+    for policy, value in (("rdb", "no"), ("both", "yes"), ("rdb", "no"), ("aof", "yes")):
+        before = run_ids(access)
+        with Load(access, f"to-{policy}", writers=2) as load:
+            load.wait_for(20)
+            stack.configure(**{"persistence.policy": policy})
+            stack.up().ok().says(f"appendonly {value} on")
+        assert set(values(access, "appendonly").values()) == {value}
+        assert run_ids(access) == before
+        assert lost(access, load.ledger) == []
+    kill_servers(stack, access.inventory.data_nodes)
+    stack.wait_healthy(access, 120)
+    assert set(values(access, "appendonly").values()) == {"yes"}
+    assert lost(access, kept) == []
