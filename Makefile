@@ -13,7 +13,7 @@ SETUP := bash toolchain/setup.sh
 # Tests of examples whose packages cannot be had are reported as not run.
 EXAMPLES := for step in node api; do bash toolchain/steps/$$step.sh || echo "$$step      the tests that need it are not run"; done
 
-.PHONY: help setup images plan up down status cli drill drill-controls verify test test-full bench lint
+.PHONY: help setup images plan up down status cli drill drill-controls matrix verify test test-full bench lint
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ drill: ## Break the running stack and see what holds: DRILL= STACK= [WORKLOAD=] 
 
 drill-controls: ## Break throw-away stacks on purpose: does each drill catch its fault?
 	@$(SETUP) redis-8.0 client; $(ENV); python scripts/controls.py $$ARGS
+
+matrix: ## Which topology and policy carries which use of Redis: measured, then written to docs/guide/choosing.md
+	@$(SETUP) redis-8.0 client; $(ENV); python scripts/matrix.py $$ARGS
 
 verify: ## Check the running stack against what is declared: STACK=
 	@$(ENV); python scripts/verify.py --stack "$$STACK" $$ARGS

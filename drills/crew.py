@@ -76,10 +76,12 @@ class Crew:
             password=access.credentials.password("admin"),
         )
         self._shared = f"redis-{inventory.stack}-drill-shared" if played.names else None
-        self._use_settings = {
-            side: use_settings(access, load, run, slots, played.names, played.seed, SHARED, inside, side)
-            for side in (self._settings if played.names else ())
-        }
+        self._use_settings = {}
+        for side in self._settings if played.names else ():
+            reached = cut_off_shards if side == CUT_OFF else None
+            self._use_settings[side] = use_settings(
+                access, load, run, slots, played.names, played.seed, SHARED, inside, side, reached
+            )
         self._uses: list[Process] = []
         self._stack = contextlib.ExitStack()
         self._loads: dict[str, Process] = {}

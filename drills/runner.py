@@ -92,6 +92,8 @@ class Runner:
         """Run all repetitions and write the report. Raises ToolkitError before anything was broken: drill and stack do not fit,
         somebody else drills, the stack is not well, the directory cannot be used; after that only when the report has no room."""
         misfit = self._drill.fits(self._inventory) or misfit_of(self._order.uses, self._inventory.topology)
+        if self._order.uses and self._drill.fault.clients_inside and not self._order.inside:
+            misfit = f"{self._drill.name} cuts instances off, which takes workloads in the stack's network: leave out --from host"
         if misfit:
             raise InvalidInput(misfit)
         started = _now()

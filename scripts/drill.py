@@ -112,8 +112,9 @@ def run_drill(
 
 @app.command("run-all")
 def run_all(
-    stack: StackOption, report: ReportOption = None, repeat: RepeatOption = 1, apply: UpOption = True, as_json: JsonOption = False
-) -> ExitCode:
+    stack: StackOption, report: ReportOption = None, repeat: RepeatOption = 1, workload: WorkloadOption = None,
+    apply: UpOption = True, as_json: JsonOption = False,
+) -> ExitCode:  # fmt: skip
     """Run every drill that fits the stack, one after the other; the worst result counts."""
     access = load_access(stack)
     console = make_console(stderr=True)
@@ -125,7 +126,10 @@ def run_all(
         console.print(f"drill {number} of {len(fitting)}: {drill.name} ({time.monotonic() - began:.0f} s so far)", markup=False)
         directory = (report or REPORTS / f"{stack}-all") / drill.name
         seed = random.SystemRandom().randrange(2**31)
-        order = Order(drill, directory, repetitions=repeat, seed=seed, patience_seconds=STEADY_SECONDS, apply=apply)
+        order = Order(
+            drill, directory, repetitions=repeat, seed=seed, patience_seconds=STEADY_SECONDS, apply=apply,
+            uses=chosen(workload) if workload is not None else (),
+        )  # fmt: skip
         journal = carry_out(access, order)
         worst = max(worst, journal.exit_code)
         found.append(brief(journal, directory))

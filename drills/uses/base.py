@@ -32,8 +32,8 @@ class Facts:
     faults: Sequence[Interval] = ()
     lost: Budget = 0.0
     waits: bool = False
-    complete: bool = True
     stopped: int = 0
+    stalls: Sequence[Interval] = ()
 
     def of(self, *verbs: str) -> list[Event]:
         return [event for event in self.events if event.verb in verbs]
@@ -41,6 +41,15 @@ class Facts:
     def near_fault(self, moment: int, before: float = 0.0, after: float = 0.0) -> bool:
         """Whether a moment lies in a fault, or so many seconds before or after one."""
         return any(begin - before * SECOND <= moment <= end + after * SECOND for begin, end in self.faults)
+
+    def stalled(self, until: int, seconds: float) -> float:
+        """For how many of the `seconds` before `until`, and of the stall that this begins in, the machine stood still."""
+        since = until - int(seconds * SECOND)
+        return sum(max(0, min(end, until) - begin) for begin, end in self.stalls if end > since and begin < until) / SECOND
+
+    def unsteady(self, moment: int, after: float) -> bool:
+        """Whether a moment lies in a fault or in a stall of the machine, or so many seconds after one: no time to be in time."""
+        return any(begin <= moment <= end + after * SECOND for begin, end in (*self.faults, *self.stalls))
 
 
 @dataclass(frozen=True)

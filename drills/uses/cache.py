@@ -78,7 +78,7 @@ def judge_as(use: str, title: str, facts: Facts) -> Finding:
     loads = [event for event in facts.of("load") if event.subject in rows]
     absent = [event for event in facts.of("load") if event.subject not in rows and not near(facts, event.start)]
     ages = staleness(reads, writes)
-    old = [(age, read) for age, read in ages if age > STALE_SECONDS]
+    old = [(age, read) for age, read in ages if age > STALE_SECONDS + facts.stalled(read.start, STALE_SECONDS)]
     crowds = [(moment, count) for moment, count in crowd(loads) if not near(facts, moment)]
     most = max((count for _, count in crowds), default=0)
     in_fault = max((count for moment, count in crowd(loads) if near(facts, moment)), default=0)
@@ -121,7 +121,7 @@ def judge_as(use: str, title: str, facts: Facts) -> Finding:
 
 
 def near(facts: Facts, moment: int) -> bool:
-    return facts.near_fault(moment, after=AFTER_SECONDS)
+    return facts.unsteady(moment, AFTER_SECONDS)
 
 
 CACHES = (

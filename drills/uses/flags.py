@@ -30,8 +30,8 @@ def judge_as(use: str, title: str, facts: Facts) -> Finding:
     """The judgement of flags under the name of their workload."""
     decisions = late(facts)
     unset = [event for _, event in decisions if event.value == 0]
-    outside = [(age, e) for age, e in decisions if e.value and not facts.near_fault(e.start, after=AFTER_SECONDS)]
-    inside = [(age, e) for age, e in decisions if e.value and facts.near_fault(e.start, after=AFTER_SECONDS)]
+    outside = [(age, e) for age, e in decisions if e.value and not facts.unsteady(e.start, AFTER_SECONDS)]
+    inside = [(age, e) for age, e in decisions if e.value and facts.unsteady(e.start, AFTER_SECONDS)]
     slow = [(age, event) for age, event in outside if age > SEEN_SECONDS]
     latest, in_fault = max((age for age, _ in outside), default=0.0), max((age for age, _ in inside), default=0.0)
     sentence = (

@@ -5,10 +5,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from drills.checkers.base import OnePass
-from drills.records import Event, Fault, Phase, Record, Tally
+from drills.records import Event, Fault, Phase, Record, Stall, Tally
 from drills.uses.base import Facts, Finding, Interval, drawing
 from drills.uses.catalogue import USES
 from operations.objectives import Budget
+
+LONG_STALL = 200_000_000
+"""Nanoseconds for which a process of the drill could not run, so that instances and servers may have been late, too."""
 
 
 class Uses(OnePass):
@@ -21,6 +24,7 @@ class Uses(OnePass):
         self._told: dict[str, list[int]] = defaultdict(list)
         self._open: dict[str, int] = {}
         self._faults: list[Interval] = []
+        self._stalls: list[Interval] = []
         self._stopped = 0
         self._latest = 0
 
@@ -35,6 +39,9 @@ class Uses(OnePass):
                 self._open.setdefault(record.fault, record.at)
             elif record.stage == "healed" and record.fault in self._open:
                 self._faults.append((self._open.pop(record.fault), record.until))
+        elif isinstance(record, Stall):
+            if record.until - record.at >= LONG_STALL:
+                self._stalls.append((record.at, record.until))
         elif isinstance(record, Phase) and record.name == "stop":
             self._stopped = record.at
 
@@ -46,7 +53,7 @@ class Uses(OnePass):
             events = sorted(self._events[name], key=lambda event: event.start)
             told = self._told[name]
             complete = len(told) == self._sides and sum(told) == len(events)
-            facts = Facts(events, faults, lost, waits, complete, self._stopped or self._latest)
+            facts = Facts(events, faults, lost, waits, self._stopped or self._latest, self._stalls)
             finding = USES[name].judge(facts)
             missing = (
                 () if complete else (f"the record of its events is not complete: {len(events):,} of {sum(told):,} are there",)

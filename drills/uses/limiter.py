@@ -71,7 +71,7 @@ def judge_as(use: str, title: str, facts: Facts, count: Count, limit: int) -> Fi
 
 def shut_out(facts: Facts, admitted: dict[str, list[Event]]) -> list[str]:
     """Names that were refused, and in the last SHUT_SECONDS of the load, away from faults, never admitted."""
-    since = max([facts.stopped - int(SHUT_SECONDS * SECOND), *(end for _, end in facts.faults)])
+    since = max([facts.stopped - int(SHUT_SECONDS * SECOND), *(end for _, end in (*facts.faults, *facts.stalls))])
     if facts.stopped - since < 2 * WINDOW_SECONDS * SECOND:
         return []
     refused = {event.subject for event in facts.of("refuse") if event.start > since}

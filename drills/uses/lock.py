@@ -45,7 +45,7 @@ def stuck(facts: Facts, holds: Sequence[Event]) -> list[str]:
     last: dict[str, int] = {}
     for hold in holds:
         last[hold.subject] = max(last.get(hold.subject, 0), hold.end)
-    healed = max((end for _, end in facts.faults), default=0)
+    healed = max((end for _, end in (*facts.faults, *facts.stalls)), default=0)
     return sorted(lock for lock, end in last.items() if facts.stopped - max(end, healed) > STUCK_SECONDS * SECOND)
 
 

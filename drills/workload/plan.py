@@ -148,10 +148,13 @@ def settings(
 
 def use_settings(
     access: Access, load: Load, run: str, slots: Mapping[int, SlotRanges], uses: Sequence[str], seed: int, shared: str,
-    inside: bool = True, side: str = "main",
+    inside: bool = True, side: str = "main", shards: Sequence[int] | None = None,
 ) -> UseSettings:  # fmt: skip
-    """Settings of one process with simulated applications. They wait for replicas when the load does."""
+    """Settings of one process with simulated applications. They wait for replicas when the load does. Those that reach no other
+    `shards` use the things there instead of all the others."""
     spread = lanes(run, TAGS, slots)
+    reached = next((lane for lane in spread if shards is None or lane.shard in shards), spread[0])
+    spread = tuple(lane if shards is None or lane.shard in shards else reached for lane in spread)
     return UseSettings(
         client=replace(settings(access, load, run, slots, inside, side), lanes=()),
         uses=tuple(uses),

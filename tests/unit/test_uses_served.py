@@ -4,6 +4,7 @@ import pytest
 
 from drills.checkers.base import Verdict
 from drills.records import Event
+from drills.synthetic import ns
 from tests.unit.uses import broken, event, judged
 
 FAULT = (5.0, 8.0)
@@ -29,6 +30,14 @@ def test_reads_within_the_bound_pass() -> None:
 
 def test_a_read_of_a_version_that_was_replaced_long_ago_is_stale() -> None:
     assert broken(judged("cache-aside", [*WRITES, event("read", "row", 8, value=1), FINAL])) == {"stale"}
+
+
+def test_what_is_late_while_the_machine_stands_still_is_excused_and_what_is_wrong_is_not() -> None:
+    stall = ((ns(6), ns(7.5)),)
+    assert judged("cache-aside", [*WRITES, event("read", "row", 8, value=1), FINAL], stalls=stall).verdict is Verdict.TRUE
+    assert broken(judged("cache-aside", [*WRITES, event("read", "row", 11, value=1), FINAL], stalls=stall)) == {"stale"}
+    assert judged("flags", [*SET, use(7, 1)], stalls=stall).verdict is Verdict.TRUE
+    assert broken(judged("flags", [*SET, use(7, 0)], stalls=stall)) == {"unset"}
 
 
 def test_the_age_counts_from_the_first_newer_version() -> None:

@@ -1,0 +1,240 @@
+#!/usr/bin/env python3
+"""What the careful uses of `applications/` cost: next to the bare commands that they need, and to established libraries.
+
+usage: bench/applications.py [USE …] [--rounds N] [--seconds S] [--topology standalone|cluster] [--out FILE]
+
+One client, one request at a time, on a throw-away stack; the ways of a use take turns, so that a slow moment of the machine hits
+all of them. Ratios are operations per second against the bare commands; `limits` is compared when it is installed in .venv.
+"""
+
+import importlib.util
+import itertools
+import json
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import redis
+import typer
+from rich.table import Table
+
+from applications.board import Board
+from applications.cache import Cache
+from applications.limiter import FixedWindow, SlidingWindow, TokenBucket
+from applications.lock import FencedLock
+from applications.queue import GROUP, StreamQueue
+from applications.session import Sessions
+from applications.visits import Visits
+from operations.clients import application_client
+from operations.connect import endpoint
+from operations.errors import UsageError
+from scripts._command import make_console, run
+from tests.live.harness import throw_away_stack
+
+Operation = Callable[[], object]
+Ways = Mapping[str, Operation]
+PREFIX = "redis-topologies:bench"
+MUCH = 1_000_000_000
+FIELDS = {"user": "42", "seen": "now"}
+
+
+def lock(client: Any) -> Ways:
+    """Take and give back."""
+    ours, theirs = FencedLock(client, "ours", 10, prefix=PREFIX), client.lock(f"{PREFIX}:{{theirs}}", timeout=10)
+
+    def careful() -> None:
+        assert ours.acquire() is not None
+        ours.release()
+
+    def bare() -> None:
+        client.set(f"{PREFIX}:{{bare}}", "owner", nx=True, px=10_000)
+        client.incr(f"{PREFIX}:{{bare}}:token")
+        client.get(f"{PREFIX}:{{bare}}")
+        client.delete(f"{PREFIX}:{{bare}}")
+
+    def library() -> None:
+        theirs.acquire(blocking=False)
+        theirs.release()
+
+    return {"careful": careful, "bare": bare, "redis-py Lock": library}
+
+
+def queue(client: Any) -> Ways:
+    """Put, take, done."""
+    numbers = itertools.count()
+    ours, key = StreamQueue(client, "ours", prefix=PREFIX), f"{PREFIX}:{{bare}}:stream"
+    ours.take("worker")
+    client.xgroup_create(key, GROUP, "0", mkstream=True)
+
+    def careful() -> None:
+        ours.put(str(next(numbers)), "body")
+        job = ours.take("worker")
+        assert job is not None
+        ours.done(job)
+
+    def bare() -> None:
+        number = next(numbers)
+        client.set(f"{PREFIX}:{{bare}}:{number}", 1, nx=True, ex=600)
+        client.xadd(key, {"job": number, "body": "body"})
+        client.xpending_range(key, GROUP, "-", "+", 1, idle=30_000)
+        entry = client.execute_command("XREADGROUP", "GROUP", GROUP, "worker", "COUNT", 1, "STREAMS", key, ">")
+        name = (next(iter(entry.values()))[0][0] if isinstance(entry, dict) else entry[0][1][0])[0]
+        client.xack(key, GROUP, name)
+        client.xdel(key, name)
+
+    return {"careful": careful, "bare": bare}
+
+
+def cache(client: Any) -> Ways:
+    """A hit."""
+    ours = Cache(client, lambda _key: (1, "x" * 200), fresh_seconds=3600, prefix=PREFIX)
+    client.set(f"{PREFIX}:{{bare}}", json.dumps([1, "x" * 200]), px=3_600_000)
+    return {"careful": lambda: ours.get("ours"), "bare": lambda: json.loads(client.get(f"{PREFIX}:{{bare}}"))}
+
+
+def limiter(client: Any) -> Ways:
+    """One question, never refused."""
+    ways: dict[str, Operation] = {}
+    for name, kind in (("careful", FixedWindow), ("careful, sliding", SlidingWindow), ("careful, bucket", TokenBucket)):
+        limiter = kind(client, 1_000_000, 0.05, PREFIX)
+        ways[name] = lambda limiter=limiter, name=name: limiter.ask(name)  # type: ignore[misc]
+
+    def bare() -> None:
+        client.incr(f"{PREFIX}:{{bare}}:count")
+        client.expire(f"{PREFIX}:{{bare}}:count", 1)
+
+    ways["bare"] = bare
+    if importlib.util.find_spec("limits") is not None and isinstance(client, redis.Redis):
+        ways |= _limits(client)
+    return ways
+
+
+def _limits(client: Any) -> Ways:
+    limits: Any = importlib.import_module("limits")
+    storage = limits.storage.RedisStorage("redis://", connection_pool=client.connection_pool)
+    item = limits.RateLimitItemPerSecond(MUCH)
+    fixed, moving = limits.strategies.FixedWindowRateLimiter(storage), limits.strategies.MovingWindowRateLimiter(storage)
+    return {"limits, fixed": lambda: fixed.hit(item, PREFIX), "limits, moving": lambda: moving.hit(item, PREFIX)}
+
+
+def session(client: Any) -> Ways:
+    """One use of a session."""
+    ours, key = Sessions(client, 600, prefix=PREFIX), f"{PREFIX}:{{bare}}:session"
+    ours.start("ours", FIELDS)
+    client.hset(key, mapping=FIELDS)
+
+    def bare() -> None:
+        client.hset(key, mapping=FIELDS)
+        client.pexpire(key, 600_000)
+        client.hgetall(key)
+
+    return {"careful": lambda: ours.use("ours", FIELDS), "bare": bare}
+
+
+def leaderboard(client: Any) -> Ways:
+    """Points of one operation."""
+    numbers, ours = itertools.count(), Board(client, "ours", prefix=PREFIX)
+
+    def bare() -> None:
+        client.set(f"{PREFIX}:{{bare}}:once:{next(numbers)}", 1, nx=True, ex=600)
+        client.zincrby(f"{PREFIX}:{{bare}}:board", 1, "player")
+
+    return {"careful": lambda: ours.add("player", 1, str(next(numbers))), "bare": bare}
+
+
+def visits(client: Any) -> Ways:
+    """One visitor."""
+    numbers, ours = itertools.cycle(range(100_000)), Visits(client, "ours", prefix=PREFIX)
+
+    def bare() -> None:
+        number = next(numbers)
+        client.pfadd(f"{PREFIX}:{{bare}}:about", number)
+        client.setbit(f"{PREFIX}:{{bare}}:bits", number, 1)
+
+    return {"careful": lambda: ours.visit(next(numbers)), "bare": bare}
+
+
+USES: dict[str, Callable[[Any], Ways]] = {
+    "lock": lock, "queue": queue, "cache": cache, "limiter": limiter, "session": session, "leaderboard": leaderboard,
+    "visits": visits,
+}  # fmt: skip
+
+
+def rate(operation: Operation, seconds: float) -> float:
+    """Operations per second, one after the other."""
+    began = time.perf_counter()
+    until, count = began + seconds, 0
+    while time.perf_counter() < until:
+        operation()
+        count += 1
+    return count / (time.perf_counter() - began)
+
+
+def compare(ways: Ways, rounds: int, seconds: float) -> dict[str, Any]:
+    """Rates of all ways by turns, and the ratio of their medians to that of the bare commands."""
+    for operation in ways.values():
+        rate(operation, seconds / 4)
+    found: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, operation in ways.items():
+            found[name].append(round(rate(operation, seconds), 1))
+    middle = {name: statistics.median(rates) for name, rates in found.items()}
+    return {name: {"rates": rates, "ratio": round(middle[name] / middle["bare"], 3)} for name, rates in found.items()}
+
+
+def client_of(stack: Any) -> Any:
+    """Of one server the node itself, of a cluster all of it."""
+    access = stack.access()
+    stack.wait_healthy(access, 60)
+    if access.inventory.topology == "cluster":
+        return application_client(access)
+    host, port = endpoint(access.inventory.data_nodes[0])
+    return redis.Redis(host=host, port=port, username="app", password=access.credentials.password("app"))
+
+
+def tidy(client: Any) -> Iterator[None]:
+    """Remove what was measured with."""
+    for key in client.scan_iter(match=f"{PREFIX}:*", count=1000):
+        client.unlink(key)
+        yield
+
+
+def main(
+    uses: Annotated[list[str] | None, typer.Argument(metavar="[USE]…")] = None,
+    rounds: Annotated[int, typer.Option(min=1)] = 7,
+    seconds: Annotated[float, typer.Option(min=0.05)] = 0.5,
+    topology: Annotated[str, typer.Option(metavar="standalone|cluster")] = "standalone",
+    out: Annotated[Path | None, typer.Option()] = None,
+) -> None:
+    """Compare the careful uses with the bare commands that they need."""
+    unfit = sorted(set(uses or ()) - set(USES))
+    if unfit or topology not in ("standalone", "cluster"):
+        raise UsageError(f"uses are {', '.join(USES)}, topologies standalone and cluster")
+    console = make_console()
+    found: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder, throw_away_stack("bench-uses", {"topology": topology}, Path(folder)) as stack:
+        stack.up().ok()
+        client = client_of(stack)
+        for name in uses or list(USES):
+            found[name] = compare(USES[name](client), rounds, seconds)
+            table = Table("way", "min", "median", "max operations/s", "of bare", title=name, title_justify="left", box=None)
+            for way, told in found[name].items():
+                numbers = [
+                    f"{value:,.0f}" for value in (min(told["rates"]), statistics.median(told["rates"]), max(told["rates"]))
+                ]
+                table.add_row(way, *numbers, f"{told['ratio']:.2f}")
+            console.print(table)
+            for _ in tidy(client):
+                pass
+    if out is not None:
+        machine = {"processors": os.cpu_count(), "system": platform.platform()}
+        out.write_text(json.dumps({"machine": machine, "topology": topology, "uses": found}, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,171 @@
+#!/usr/bin/env python3
+"""Which topology and policy carries which use of Redis: plays every careful workload through drills on throw-away stacks, keeps
+what was measured, and writes docs/guide/choosing.md from it; what `make matrix` does.
+
+Exit code 0 when everything was measured, 20 when a run left no answer. What does not hold is a finding and stands in the page.
+"""
+
+import json
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from drills.uses.catalogue import CAREFUL, USES
+from operations.errors import ExitCode, InvalidInput
+from scripts._command import JsonOption, make_console, print_json, run
+from tests.live.harness import Stack, throw_away_stack
+from tests.live.harness import run as run_command
+
+ROOT = Path(__file__).resolve().parent.parent
+RAW = ROOT / "docs" / "guide" / "choosing.json"
+PAGE = ROOT / "docs" / "guide" / "choosing.md"
+DRILLS = ("crash-primary", "isolate-primary", "switchover")
+DRILL_SECONDS = 300
+HEALTHY_SECONDS = 90
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A way to run a topology: what differs from configs/TOPOLOGY.yaml, and what it is in a sentence."""
+
+    name: str
+    settings: Mapping[str, str]
+    sentence: str
+
+
+POLICIES = (
+    Policy("plain", {}, "as shipped: append-only file synced every second, the application does not wait for replicas"),
+    Policy("wait-all", {"objectives.writes": "wait-all"}, "the application waits for every replica (WAIT) and checks the answer"),
+    Policy("snapshots", {"persistence.policy": "rdb"}, "snapshots instead of an append-only file, nobody waits"),
+)
+POLICY_NAMES = ",".join(policy.name for policy in POLICIES)
+FAST: Mapping[str, Mapping[str, str]] = {
+    "sentinel": {"sentinel.down_after_seconds": "1", "sentinel.failover_timeout_seconds": "5"},
+    "cluster": {"cluster.node_timeout_seconds": "2"},
+}
+"""Time-outs of the measured stacks; shorter ones than in production, so the windows are shorter."""
+
+
+def measure(stack: Stack, policy: Policy, topology: str, drill: str, report: Path) -> dict[str, Any]:
+    """One drill with every careful workload; what programs want to know of it."""
+    names = ",".join(CAREFUL)
+    command = [sys.executable, "scripts/drill.py", "run", drill, "--stack", stack.name, "--workload", names, "--no-up", "--json"]
+    result = run_command([*command, "--report", str(report)], stack.env, DRILL_SECONDS)
+    try:
+        told = json.loads(result.output)
+    except ValueError:
+        told = {"result": "broken", "summary": " ".join(result.text.split())[-300:], "workloads": []}
+    kept = ("name", "verdict", "sentence", "figures")
+    workloads = [{name: use[name] for name in kept} for use in told["workloads"]]
+    return {"topology": topology, "policy": policy.name, "drill": drill, "result": told["result"], "summary": told["summary"],
+            "workloads": workloads}  # fmt: skip
+
+
+def measure_all(topologies: Sequence[str], policies: Sequence[Policy]) -> list[dict[str, Any]]:
+    """Every drill on a stack of every topology and policy, one stack after the other; all are removed."""
+    console = make_console(stderr=True)
+    runs = []
+    with tempfile.TemporaryDirectory() as folder:
+        for topology in topologies:
+            for policy in policies:
+                settings = {**FAST.get(topology, {}), **policy.settings}
+                spec = ROOT / "configs" / f"{topology}.yaml"
+                with throw_away_stack(f"matrix-{topology}", spec, Path(folder), None, **settings) as stack:
+                    console.print(f"{topology}, {policy.name}: making {stack.name}", markup=False)
+                    stack.up().ok()
+                    access = stack.access()
+                    for drill in DRILLS:
+                        stack.wait_healthy(access, HEALTHY_SECONDS)
+                        found = measure(stack, policy, topology, drill, Path(folder) / f"{stack.name}-{drill}")
+                        runs.append(found)
+                        console.print(f"  {drill}: {found['result']}: {found['summary']}", markup=False)
+    return runs
+
+
+def worst(runs: Sequence[Mapping[str, Any]], use: str) -> tuple[str, str, str]:
+    """Verdict, drill and sentence of the run in which a use fared worst; unknown where it was never played."""
+    order = {"false": 0, "unknown": 1, "true": 2}
+    found = [(str(w["verdict"]), str(r["drill"]), str(w["sentence"])) for r in runs for w in r["workloads"] if w["name"] == use]
+    return min(found, key=lambda one: order[one[0]], default=("unknown", "", "not measured"))
+
+
+def page(data: Mapping[str, Any]) -> str:
+    """The page of the guide, made from what was measured and from nothing else."""
+    runs = data["runs"]
+    topologies = list(dict.fromkeys(run["topology"] for run in runs))
+    policies = [policy for policy in POLICIES if any(run["policy"] == policy.name for run in runs)]
+    lines = [
+        "# Which topology and policy for which use?", "",
+        "Made by `make matrix` from [what was measured](choosing.json); do not edit. Every careful use of "
+        "[applications/](applications.md) was played through " + ", ".join(f"`{name}`" for name in data["drills"])
+        + f" on a stack of each kind ({data['measured']}, {data['machine']}). A cell is the worst of these drills, against what "
+        "topology and policy can promise: under `plain` a failover may lose the writes of its last second, a partition those "
+        "until the lag limit stops the old primary. *holds* means within that, and the sentences say with which numbers.", "",
+        *(f"- **{policy.name}**: {policy.sentence}" for policy in policies), "",
+    ]  # fmt: skip
+    words = {"true": "holds", "false": "**breaks**", "unknown": "not known"}
+    for topology in topologies:
+        lines += [
+            f"## {topology}",
+            "",
+            "| use | " + " | ".join(p.name for p in policies) + " |",
+            "|---" * (len(policies) + 1) + "|",
+        ]
+        own = {p.name: [r for r in runs if r["topology"] == topology and r["policy"] == p.name] for p in policies}
+        for use in data["uses"]:
+            cells = []
+            for policy in policies:
+                verdict, drill, _ = worst(own[policy.name], use)
+                cells.append(words[verdict] + (f" in {drill}" if verdict != "true" and drill else ""))
+            lines.append(f"| {use} | " + " | ".join(cells) + " |")
+        lines.append("")
+        for use in data["uses"]:
+            lines.append(f"**{use}**: {USES[use].title.lower() if use in USES else use}.")
+            for policy in policies:
+                verdict, drill, sentence = worst(own[policy.name], use)
+                lines.append(f"- {policy.name} {words[verdict]}{f', {drill}' if drill else ''}: {sentence}.")
+            lines.append("")
+    return "\n".join(lines)
+
+
+def main(
+    as_json: JsonOption = False,
+    topology: Annotated[str, typer.Option(metavar="T,...", help="Topologies to measure.")] = "sentinel,cluster",
+    policy: Annotated[str, typer.Option(metavar="P,...", help="Policies to measure.")] = POLICY_NAMES,
+    again: Annotated[bool, typer.Option("--again", help="Only write the page anew from what was measured before.")] = False,
+) -> ExitCode:
+    """Measure which topology and policy carries which use of Redis, and write docs/guide/choosing.md."""
+    if again:
+        try:
+            data = json.loads(RAW.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InvalidInput(f"{RAW} cannot be read: {error}; measure first: make matrix") from None
+    else:
+        topologies = [word for word in topology.split(",") if word]
+        unfit = sorted(set(topologies) - set(FAST))
+        policies = [known for known in POLICIES if known.name in policy.split(",")]
+        if unfit or not topologies or not policies:
+            raise InvalidInput(f"nothing to measure: topologies are {', '.join(FAST)}, policies {POLICY_NAMES}")
+        data = {
+            "measured": datetime.now(UTC).date().isoformat(), "machine": f"{os.cpu_count()} processors, {platform.machine()}",
+            "drills": DRILLS, "uses": CAREFUL, "runs": measure_all(topologies, policies),
+        }  # fmt: skip
+        RAW.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+    PAGE.write_text(page(data), encoding="utf-8")
+    if as_json:
+        print_json(data)
+    else:
+        make_console().print(f"written: {PAGE.relative_to(ROOT)}", markup=False)
+    return ExitCode.OK if all(len(found["workloads"]) == len(data["uses"]) for found in data["runs"]) else ExitCode.UNKNOWN
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,141 @@
+"""Uses of Redis through drills: careful ones hold, every careless twin is caught, and keys of strangers stay as they are.
+
+Sentinel with one drill belongs to `make test`; cluster, more drills, waiting for replicas and all twins to the full run.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from drills import journal as journals
+from drills.journal import UseEntry, worst_uses
+from drills.uses.catalogue import CAREFUL, CARELESS
+from drills.workload.plan import KEY_PREFIX
+from operations.connect import node_client
+from operations.errors import ExitCode
+from operations.inventory import Access, Topology
+from operations.observe import observe
+from tests.conftest import FIGURE
+from tests.drills.drilling import FAST, run_drill
+from tests.live.harness import ROOT, Stack, throw_away_stack
+
+SURE = ("lock-careless", "queue-careless", "write-behind-careless", "visits-careless", "leaderboard-careless")
+"""Twins that break without any luck: what breaks them happens at counted turns."""
+HEALTHY_SECONDS = 90
+STRANGERS = {f"stranger:{number}": f"value {number}" for number in range(50)}
+
+
+class Applications:
+    """Subclassed for each topology."""
+
+    topology: ClassVar[Topology]
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def stack(cls, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+        spec = ROOT / "configs" / f"{cls.topology}.yaml"
+        folder = tmp_path_factory.mktemp("stacks")
+        with throw_away_stack(f"uses-{cls.topology}", spec, folder, request.config, **FAST[cls.topology]) as made:
+            made.up().ok()
+            yield made
+
+    def play(
+        self, stack: Stack, drill: str, names: tuple[str, ...], report: Path, tell: Any, *arguments: str
+    ) -> dict[str, UseEntry]:
+        """One drill with these workloads; what became of each. What the drill says of the stack itself is for other tests."""
+        stack.wait_healthy(stack.access(), HEALTHY_SECONDS)
+        result = run_drill(stack, drill, report, "--no-up", "--workload", ",".join(names), *arguments)
+        assert result.code in (ExitCode.OK, ExitCode.MISSED, ExitCode.UNKNOWN), result.told()
+        journal = journals.load(report)
+        assert not journal.problems, result.told()
+        found = {use.name: use for use, _ in worst_uses(journal)}
+        for use in found.values():
+            tell(FIGURE, f"{self.topology}, {drill}, {use.name}: {use.verdict}: {use.sentence}")
+        assert set(found) == set(names)
+        return found
+
+    def test_careful_uses_hold_and_strangers_are_not_touched(self, stack: Stack, tmp_path: Path, record_property: Any) -> None:
+        access = stack.access()
+        stack.wait_healthy(access, HEALTHY_SECONDS)
+        put_strangers(access)
+        found = self.play(stack, "crash-primary", CAREFUL, tmp_path, record_property)
+        assert [f"{use.name}: {use.sentence}" for use in found.values() if use.verdict == "false"] == []
+        stack.wait_healthy(access, HEALTHY_SECONDS)
+        strangers, ours = keys(access)
+        assert strangers == STRANGERS
+        assert ours == []
+
+    def test_careless_uses_are_caught(self, stack: Stack, tmp_path: Path, record_property: Any) -> None:
+        found = self.play(stack, "crash-primary", SURE, tmp_path, record_property)
+        assert [name for name, use in found.items() if use.verdict != "false"] == []
+
+    @pytest.mark.full
+    def test_every_careless_use_is_caught_by_a_drill(self, stack: Stack, tmp_path: Path, record_property: Any) -> None:
+        missing = set(CARELESS)
+        for number, drill in enumerate(("crash-primary", "hang-primary", "crash-primary")):
+            if missing:
+                names = tuple(sorted(missing))
+                found = self.play(stack, drill, names, tmp_path / str(number), record_property)
+                missing -= {name for name, use in found.items() if use.verdict == "false"}
+        assert missing == set()
+
+    @pytest.mark.full
+    @pytest.mark.parametrize("drill", ["hang-primary", "isolate-primary", "switchover", "rolling-restart"])
+    def test_careful_uses_hold_within_what_the_policy_promises(
+        self, stack: Stack, drill: str, tmp_path: Path, record_property: Any
+    ) -> None:
+        found = self.play(stack, drill, CAREFUL, tmp_path, record_property)
+        assert [f"{use.name}: {use.sentence}" for use in found.values() if use.verdict != "true"] == []
+
+    @pytest.mark.full
+    @pytest.mark.parametrize("drill", ["crash-primary", "isolate-primary"])
+    def test_nothing_is_lost_when_the_application_waits_for_every_replica(
+        self, stack: Stack, drill: str, tmp_path: Path, record_property: Any
+    ) -> None:
+        replicas = str(stack.access().inventory.replicas)
+        names = ("lock", "queue", "session", "leaderboard", "broadcast", "write-behind", "visits")
+        found = self.play(stack, drill, names, tmp_path, record_property, "--mode", "wait", "--acks", replicas)
+        assert [f"{use.name}: {use.sentence}" for use in found.values() if use.verdict != "true"] == []
+
+
+class TestSentinel(Applications):
+    topology = "sentinel"
+
+
+@pytest.mark.full
+class TestCluster(Applications):
+    topology = "cluster"
+
+
+def put_strangers(access: Access) -> None:
+    """Keys of somebody else, on whichever node takes each."""
+    clients = primaries(access)
+    for key, value in STRANGERS.items():
+        for client in clients:
+            try:
+                client.set(key, value)
+                break
+            except Exception as error:
+                if "MOVED" not in str(error) and type(error).__name__ != "MovedError":
+                    raise
+
+
+def keys(access: Access) -> tuple[dict[str, str], list[str]]:
+    """Keys of strangers with their values, and keys of drills, on all primaries; probes of writability are not counted."""
+    strangers: dict[str, str] = {}
+    ours: list[str] = []
+    for client in primaries(access):
+        for key in client.scan_iter(count=1000):
+            if key.startswith("stranger:"):
+                strangers[key] = client.get(key)
+            elif key.startswith(KEY_PREFIX) and "probe" not in key:
+                ours.append(key)
+    return strangers, ours
+
+
+def primaries(access: Access) -> list[Any]:
+    seen = observe(access)
+    nodes = [node for node in access.inventory.data_nodes if seen.of(node.name).is_primary]
+    return [node_client(access, node, decode_responses=True) for node in nodes]
