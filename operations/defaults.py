@@ -15,10 +15,12 @@ LISTS = Path(__file__).resolve().parent.parent / "configs" / "parameters"
 def undeclared(engine: str, version: str) -> Mapping[str, str]:
     """Default by parameter for an engine of that major.minor version; empty when it is not on record.
 
-    Without those that the toolkit sets by itself, and those that it changes for a moment (toolchain/record_parameters.py).
+    Without those that the toolkit sets by itself, those that it changes for a moment (toolchain/record_parameters.py), and
+    those fixed at boot: nobody can change them by hand, some follow the mode of the server (`databases` of a cluster), and what
+    left the spec is at its default after the next restart.
     """
     source = LISTS / f"{engine}-{version}.json"
     if not source.is_file():
         return {}
     known = json.loads(source.read_text())["parameters"]
-    return {name: entry["default"] for name, entry in known.items() if "default" in entry}
+    return {name: entry["default"] for name, entry in known.items() if entry.get("live") and "default" in entry}

@@ -47,10 +47,11 @@ def test_a_wrong_announced_address_needs_a_restart() -> None:
 @pytest.mark.parametrize(("engine", "version"), recorded())
 def test_defaults_are_on_record_for_what_a_spec_may_set_and_for_nothing_that_moves(engine: str, version: str) -> None:
     known = undeclared(engine, version)
-    assert len(known) > 100
+    assert len(known) > 80
     assert not set(known) & set(OWNED)
     assert not {"replica-priority", "cluster-allow-replica-migration"} & set(known)
     assert not any(name.startswith("tls-") for name in known)
+    assert "databases" not in known, "a cluster has one, whatever the default is"
 
 
 def test_an_engine_that_is_not_on_record_is_compared_with_what_is_declared_alone() -> None:
