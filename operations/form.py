@@ -151,11 +151,11 @@ def _refuse_other_clusters(members: _Members) -> None:
     main = groups[0]
     covered = [members.views[name].slots for name in main]
     for group in groups[1:]:
-        alone = len(group) == 1 and not members.views[group[0]].others
+        own = all(line.node_id in members.names for name in group for line in members.views[name].others)
         slots = [members.views[name].slots for name in group]
         disjoint = slot_total(uncovered(covered)) >= sum(map(slot_total, slots)) + slot_total(uncovered([*covered, *slots]))
-        if alone and disjoint:
-            continue  # it got its slots, and forming was interrupted before it met the others
+        if own and disjoint:
+            continue  # a part of a cluster that is being formed, or whose forming was interrupted: all it knows is ours
         raise NotOurs(
             f"{', '.join(group)} of stack {members.inventory.stack} hold the state of another cluster: they know none of "
             f"{', '.join(main)} and serve slots {'; '.join(map(format_slots, slots))}. Nothing was changed. Remove their volumes "
