@@ -13,7 +13,7 @@ SETUP := bash toolchain/setup.sh
 # Tests of examples whose packages cannot be had are reported as not run.
 EXAMPLES := for step in node api; do bash toolchain/steps/$$step.sh || echo "$$step      the tests that need it are not run"; done
 
-.PHONY: help setup images plan up down status cli drill drill-controls matrix verify test test-full bench lint
+.PHONY: help setup images plan up down status drift cli drill drill-controls matrix verify test test-full bench lint
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ down: ## pulumi destroy; data volumes are kept unless DATA=delete: STACK=
 
 status: ## Roles, lag, memory, health of every node: STACK=
 	@$(ENV); python scripts/status.py --stack "$$STACK" $$ARGS
+
+drift: ## What of the live servers and containers is not as declared: STACK=
+	@$(ENV); python scripts/drift.py --stack "$$STACK" $$ARGS
 
 cli: ## The engine's own client with the right credentials: STACK= [NODE=]
 	@$(ENV); python scripts/cli.py --stack "$$STACK" $${NODE:+--node "$$NODE"} $$ARGS

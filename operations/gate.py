@@ -33,7 +33,7 @@ def await_turn(access: Access, name: str, report: Report) -> None:
         return problem
 
     with Fleet(access) as fleet:
-        _, problem = await_settled(fleet, Containers(inventory), problem_of)
+        _, problem = await_settled(fleet, Containers(inventory), problem_of, taken=name)
     if problem is None:
         report(f"{name} is replaced now" + ("" if inventory.replicas or inventory.node(name).is_sentinel else _alone(name)))
         return

@@ -35,8 +35,7 @@ def restart_in_place(access: Access, fleet: Fleet, waiting: Mapping[str, tuple[s
     containers = Containers(inventory)
     left, done, switched = dict(waiting), list[str](), set[str]()
     while left:
-        name = _await_next(fleet, containers, left)
-        observation = look(fleet, inventory)
+        name, observation = _await_next(fleet, containers, left)
         if observation.of(name).is_primary and inventory.replicas:
             if name in switched:
                 raise CheckFailed(f"{name} is primary again after a switchover; {_untouched(left)}")
@@ -63,8 +62,8 @@ def restart_in_place(access: Access, fleet: Fleet, waiting: Mapping[str, tuple[s
     return done
 
 
-def _await_next(fleet: Fleet, containers: Containers, left: Mapping[str, tuple[str, ...]]) -> str:
-    """The next node, as soon as it may be taken down."""
+def _await_next(fleet: Fleet, containers: Containers, left: Mapping[str, tuple[str, ...]]) -> tuple[str, Observation]:
+    """The next node, as soon as it may be taken down, and the look that says so."""
     inventory = containers.inventory
 
     def look_for(seen: Observation) -> str | None:
@@ -74,15 +73,16 @@ def _await_next(fleet: Fleet, containers: Containers, left: Mapping[str, tuple[s
     name = next_to_take(seen, inventory, left)
     if problem:
         raise CheckFailed(f"{name} cannot be restarted now, because {problem}; {_untouched(left)}")
-    return name
+    return name, seen
 
 
 def await_settled(
-    fleet: Fleet, containers: Containers, problem_of: Callable[[Observation], str | None]
+    fleet: Fleet, containers: Containers, problem_of: Callable[[Observation], str | None], taken: str | None = None
 ) -> tuple[Observation, str | None]:
     """Look until `problem_of` finds none, or there is no hope; the last look, and the problem that is left.
 
-    There is none when a node keeps on ending, or when it takes too long; longer while data is copied.
+    There is none when a node (other than `taken`, which is to be replaced) keeps on ending, or when it takes too long; longer
+    while data is copied.
     """
     inventory = containers.inventory
     quiet_since = time.monotonic()
@@ -95,7 +95,7 @@ def await_settled(
             quiet_since = now
         if problem is None or now - quiet_since > PATIENCE_SECONDS or now - began > COPY_SECONDS:
             return seen, problem
-        silent = [node for node in inventory.nodes if not seen.of(node.name).reachable]
+        silent = [node for node in inventory.nodes if node.name != taken and not seen.of(node.name).reachable]
         if failed := containers.gave_up(silent):
             return seen, failed
         time.sleep(POLL_SECONDS)
