@@ -25,6 +25,8 @@ IMMUTABLE = "immutable"
 """Word in a server's refusal of a parameter that is read at start only."""
 
 
+EVENTS = "notify-keyspace-events"
+ALL_EVENTS = "g$lshzxetd"
 APPEND_ONLY = "appendonly"
 """Switched on its own way, see `operations/append_only.py`."""
 
@@ -48,11 +50,20 @@ class _Attempt:
 
 def differing(declared: Mapping[str, str], live: Mapping[str, str]) -> dict[str, str]:
     """Declared parameters whose live value is another one; those that the server does not know are left out."""
-    return {name: value for name, value in declared.items() if name in live and not same(value, live[name])}
+    return {
+        name: value
+        for name, value in declared.items()
+        if name in live and not (_same_events if name == EVENTS else same)(value, live[name])
+    }
+
+
+def _same_events(declared: str, live: str) -> bool:
+    """Letters of `notify-keyspace-events`: the server puts them into an order of its own, and A stands for all kinds."""
+    return set(declared.replace("A", ALL_EVENTS)) == set(live.replace("A", ALL_EVENTS))
 
 
 def same(declared: str, live: str) -> bool:
-    """Whether two texts of CONFIG mean one value: case of words, order of flags and spacing do not count."""
+    """Whether two texts of CONFIG mean one value: case of words and spacing do not count."""
     return declared == live or _normal(declared) == _normal(live)
 
 

@@ -1,6 +1,8 @@
 """Another engine version or image: one node after the other, under load; one that does not work stops at its first node."""
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,14 +13,14 @@ from tests.live.ledger import Load, fill, lost
 
 pytestmark = pytest.mark.live
 
+SMALL: dict[str, Any] = {"memory": {"maxmemory": "64mb"}, "replication": {"backlog": "8mb"}}
 SPEC = {
+    **SMALL,
     "topology": "cluster",
     "engine": {"name": "redis", "version": "7.0"},
     "shards": 3,
     "replicas": 1,
     "cluster": {"node_timeout_seconds": 2},
-    "memory": {"maxmemory": "64mb"},
-    "replication": {"backlog": "8mb"},
 }
 BASE = "redis-topologies/node:redis-8.0"
 BROKEN = "t-broken-engine:1"
@@ -64,18 +66,39 @@ def ids(stack: Stack) -> dict[str, str | None]:
     return {str(c.name): c.id for c in stack.containers() if not str(c.name).endswith("carrier")}
 
 
-def test_an_upgrade_replaces_node_by_node_and_loses_nothing(stack: Stack, access: Access) -> None:
-    assert all(version.startswith("7.0.") for version in versions(access).values())
+def assert_upgraded(stack: Stack, access: Access, old: str, new: str) -> None:
+    """Under load, nothing acknowledged is lost, and a second `up` has nothing to do."""
+    assert all(version.startswith(f"{old}.") for version in versions(access).values())
     kept = fill(access, "before")
     with Load(access, "during", writers=2) as load:
         load.wait_for(50)
-        stack.configure(**{"engine.version": "8.0"})
+        stack.configure(**{"engine.version": new})
         stack.up().ok().says("are replaced one after the other")
         ledger = load.ledger
-    assert all(version.startswith("8.0.") for version in versions(access).values())
+    assert all(version.startswith(f"{new}.") for version in versions(access).values())
     stack.wait_healthy(access, 60)
     assert lost(access, ledger) == [] and lost(access, kept) == []
     stack.preview("--expect-no-changes").ok()
+
+
+def test_an_upgrade_replaces_node_by_node_and_loses_nothing(stack: Stack, access: Access) -> None:
+    assert_upgraded(stack, access, "7.0", "8.0")
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("topology", "engine_name", "old", "new"),
+    [("cluster", "valkey", "8.1", "9.1"), ("sentinel", "redis", "7.0", "8.0"), ("replication", "valkey", "8.1", "9.1")],
+)
+def test_the_other_topologies_and_engines_are_upgraded_alike(
+    topology: str, engine_name: str, old: str, new: str, tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
+    spec = {**SMALL, "topology": topology, "engine": {"name": engine_name, "version": old}}
+    with throw_away_stack(f"upgrade-{topology}", spec, tmp_path, pytestconfig) as made:
+        made.up().ok()
+        access = made.access()
+        made.wait_healthy(access, 60)
+        assert_upgraded(made, access, old, new)
 
 
 def test_a_downgrade_that_cannot_read_the_data_is_refused_in_preview(stack: Stack, access: Access) -> None:

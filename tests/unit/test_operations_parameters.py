@@ -46,6 +46,13 @@ def test_only_what_differs_and_what_the_server_knows_is_set() -> None:
     assert differing(declared, {"maxmemory": "1048576", "hz": "10"}) == {"maxmemory": "2mb"}
 
 
+@pytest.mark.parametrize(
+    ("declared", "live", "differs"), [("KEA", "AKE", False), ("Kg$", "g$K", False), ("Kx", "xE", True), ("", "", False)]
+)
+def test_the_order_of_events_is_the_servers_own(declared: str, live: str, differs: bool) -> None:
+    assert bool(differing({"notify-keyspace-events": declared}, {"notify-keyspace-events": live})) is differs
+
+
 def test_a_stack_as_declared_is_only_read() -> None:
     fleet = fleet_with()
     assert set(apply_parameters(fleet.as_fleet, INVENTORY).values()) == {Applied()}
