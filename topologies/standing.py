@@ -38,7 +38,8 @@ def own_containers(plan: Plan, state: EngineState) -> tuple[FoundContainer, ...]
 def leaving(plan: Plan, state: EngineState) -> tuple[NodeEntry, ...]:
     """Nodes whose containers stand but that are not planned, in order of their names."""
     planned = {node.container for node in plan.nodes} | {plan.carrier}
-    found = [container for container in own_containers(plan, state) if container.name not in planned]
+    own = [found for found in own_containers(plan, state) if f"{LABEL_PREFIX}.node" in found.labels]
+    found = [container for container in own if container.name not in planned]
     return tuple(_entry(plan, container) for container in sorted(found, key=lambda one: one.name))
 
 

@@ -37,6 +37,12 @@ def test_containers_of_others_do_not_leave() -> None:
     assert leaving(after, engine_with(after, containers=standing(before, owner="ffffffffffff"))) == ()
 
 
+def test_containers_that_are_no_nodes_do_not_leave() -> None:
+    plan = plan_of()
+    helper = dataclasses.replace(standing(plan)[-1], name="redis-shop-helper")
+    assert leaving(plan, engine_with(plan, containers=(*standing(plan), helper))) == ()
+
+
 def test_without_published_ports_a_node_is_reached_at_its_address() -> None:
     before, after = plan_of("replication", replicas=2), plan_of("replication", replicas=1)
     stopped = tuple(dataclasses.replace(found, published=frozenset()) for found in standing(before))
