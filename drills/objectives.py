@@ -15,8 +15,9 @@ from operations.objectives import Budget, Limit, Objectives, Policy, default_obj
 __all__ = ["Measured", "Objectives", "Outcome", "Policy", "default_objectives", "evaluate", "objectives_of", "policy_of"]
 
 
-def policy_of(inventory: Inventory) -> Policy:
-    """The policy of a stack, read from its inventory (the spec as plain data)."""
+def policy_of(inventory: Inventory, waits: bool = False) -> Policy:
+    """The policy of a stack, read from its inventory (the spec as plain data). `waits`: the clients wait for every replica, also
+    where the spec does not say so."""
     persistence = inventory.spec.get("persistence", {})
     replication = inventory.spec.get("replication", {})
     declared: Any = inventory.spec.get("objectives")
@@ -36,12 +37,13 @@ def policy_of(inventory: Inventory) -> Policy:
         least=replication.get("min_replicas_to_write", 0) or 1,
         rdb=persistence.get("policy", "aof") in ("rdb", "both"),
         full_coverage=inventory.cluster is not None and inventory.cluster.full_coverage,
-        writes=(declared.get("writes") if isinstance(declared, Mapping) else None) or "plain",
+        writes="wait-all" if waits else (declared.get("writes") if isinstance(declared, Mapping) else None) or "plain",
     )
 
 
-def objectives_of(inventory: Inventory, between: Objectives | None = None) -> Objectives:
-    """The objectives in force for a stack: its spec's, over those `between` (of a drill), over the defaults.
+def objectives_of(inventory: Inventory, between: Objectives | None = None, waits: bool = False) -> Objectives:
+    """The objectives in force for a stack: its spec's, over those `between` (of a drill), over the defaults (for clients that
+    wait for every replica, when `waits` is set).
 
     Raises InvalidInput when the field in its spec cannot be read.
     """
@@ -50,7 +52,7 @@ def objectives_of(inventory: Inventory, between: Objectives | None = None) -> Ob
     except ValidationError as error:
         problems = tuple(f"objectives.{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise InvalidInput(f"the objectives of stack {inventory.stack} cannot be read", problems) from None
-    defaults = default_objectives(policy_of(inventory))
+    defaults = default_objectives(policy_of(inventory, waits))
     return declared.over(between.over(defaults) if between is not None else defaults)
 
 

@@ -75,9 +75,10 @@ class Runner:
         self._order = order = replace(order, drill=self._drill)
         self._tell = progress
         self._engine = Engine(access.inventory)
-        self._objectives = objectives_of(access.inventory, order.drill.objectives)
         self._load = feasible(load_of(order, access.inventory), access.inventory)
-        self._policy = policy_of(access.inventory)
+        waits = self._load.waits_for(access.inventory.replicas)
+        self._objectives = objectives_of(access.inventory, order.drill.objectives, waits)
+        self._policy = policy_of(access.inventory, waits)
         self._chance = random.Random(order.seed)  # noqa: S311 - choices that a seed repeats
         self._run = f"{order.seed:x}-{int(time.time()):x}"
         self._origin: int | None = None

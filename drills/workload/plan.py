@@ -41,6 +41,10 @@ class Load:
     payload_bytes: int = 0
     record: bool = True
 
+    def waits_for(self, replicas: int) -> bool:
+        """Whether a write counts as acknowledged only when all `replicas` of its shard have it: another promise to users."""
+        return self.mode != "plain" and self.acks >= replicas > 0
+
     @property
     def summary(self) -> str:
         """One line for people."""

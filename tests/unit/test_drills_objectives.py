@@ -7,6 +7,7 @@ import pytest
 from drills.bounds import SLACK, Timing, election_retry, failover_bound, writable_when_cut_off
 from drills.checkers.base import Verdict
 from drills.objectives import Measured, Objectives, Outcome, Policy, default_objectives, evaluate, objectives_of
+from drills.workload.plan import Load
 from operations.errors import InvalidInput
 from operations.inventory import Inventory
 
@@ -224,6 +225,26 @@ def test_a_spec_without_objectives_has_the_defaults() -> None:
 def test_objectives_that_cannot_be_read_are_refused_with_their_place(wrong: Any) -> None:
     with pytest.raises(InvalidInput, match="objectives"):
         objectives_of(inventory(wrong))
+
+
+def test_clients_that_wait_for_every_replica_are_promised_more_safety_and_fewer_writes() -> None:
+    plain, waiting = objectives_of(inventory(None)), objectives_of(inventory(None), waits=True)
+    assert (plain.lost["partition"], waiting.lost["partition"]) == (3.5, 0.0)
+    assert (plain.unavailable["crash"], waiting.unavailable["crash"]) == ("bound", "any")
+
+
+@pytest.mark.parametrize(
+    ("load", "waits"),
+    [
+        (Load(), False),
+        (Load(mode="wait", acks=1), False),
+        (Load(mode="wait", acks=2), True),
+        (Load(mode="waitaof", acks=2), True),
+    ],
+)
+def test_only_a_wait_for_every_replica_is_one(load: Load, waits: bool) -> None:
+    assert load.waits_for(2) is waits
+    assert not load.waits_for(0)
 
 
 # --- a machine that stands still ----------------------------------------------------------------------------------------
