@@ -34,6 +34,8 @@ SOURCE = "redis-topologies.scratch.source"
 FOLDER = "scratch"
 SETTINGS = "server.conf"
 SNAPSHOT = "dump.rdb"
+AOF_FOLDER, AOF_MANIFEST = "appendonlydir", "appendonly.aof.manifest"
+ARCHIVE = "/archive"
 USER_ID = 65534
 PORT = 6379
 START_SECONDS = 30.0
@@ -56,6 +58,22 @@ class Snapshot:
     source: str
     size_bytes: int
     read: Callable[[], Iterator[bytes]]
+
+
+@dataclass(frozen=True)
+class ArchivedMoment:
+    """Append-only files in a Docker volume, cut at the end of second `at`. `files` stand in `folder` of the volume."""
+
+    name: str
+    source: str
+    volume: str
+    folder: str
+    files: tuple[str, ...]
+    manifest: str
+    at: int
+
+
+Content = Snapshot | ArchivedMoment
 
 
 def snapshot_file(path: Path, name: str) -> Snapshot:
@@ -130,7 +148,7 @@ class Session:
 
 @contextmanager
 def scratch_server(
-    owner: str, purpose: str, image: str, snapshot: Snapshot | None = None, watch: Callable[[str], None] = lambda _: None
+    owner: str, purpose: str, image: str, snapshot: Content | None = None, watch: Callable[[str], None] = lambda _: None
 ) -> Iterator[Scratch]:
     """A running scratch server that holds the data of `snapshot`; removed at the end.
 
@@ -153,11 +171,12 @@ def scratch_server(
         remove(engine, name)
         container = engine.containers.create(
             image,
-            ["-c", f"exec $(command -v redis-server || command -v valkey-server) /{FOLDER}/{SETTINGS}"],
+            ["-ec", _script(snapshot)],
             entrypoint="sh",
             name=name,
             user=f"{USER_ID}:{USER_ID}",
             labels={LABEL: owner, SOURCE: source},
+            volumes={snapshot.volume: {"bind": ARCHIVE, "mode": "ro"}} if isinstance(snapshot, ArchivedMoment) else {},
             ports={f"{PORT}/tcp": ("127.0.0.1", 0)},
             cap_drop=["ALL"],
             security_opt=["no-new-privileges"],
@@ -169,7 +188,7 @@ def scratch_server(
         raise Unreachable(f"no scratch server can be made: {error}") from None
     with _removed_at_the_end(engine, name):
         watch("copying the snapshot")
-        container.put_archive("/", archive(_settings(password), snapshot))
+        container.put_archive("/", archive(_settings(password, snapshot), snapshot))
         container.start()
         yield _loaded(container, password, watch)
 
@@ -212,7 +231,19 @@ def remove(engine: docker.DockerClient, name: str) -> None:
             raise
 
 
-def _settings(password: str) -> bytes:
+def _script(content: Content | None) -> str:
+    """What the container runs: it takes the files of an archive, cuts them, and becomes the server."""
+    lines = []
+    if isinstance(content, ArchivedMoment):
+        here = f"/{FOLDER}/{AOF_FOLDER}"
+        names = " ".join(f"{ARCHIVE}/{content.folder}/{name}" for name in content.files)
+        check = "$(command -v redis-check-aof || command -v valkey-check-aof)"
+        lines = [f"cp {names} {here}/", f"{check} --truncate-to-timestamp {content.at} {here}/{AOF_MANIFEST}"]
+    server = "$(command -v redis-server || command -v valkey-server)"
+    return "\n".join([*lines, f"exec {server} /{FOLDER}/{SETTINGS}"])
+
+
+def _settings(password: str, content: Content | None) -> bytes:
     values = {
         "port": PORT,
         "bind": "* -::*",
@@ -221,18 +252,23 @@ def _settings(password: str) -> bytes:
         "dir": f"/{FOLDER}",
         "dbfilename": SNAPSHOT,
         "save": '""',
-        "appendonly": "no",
+        "appendonly": "yes" if isinstance(content, ArchivedMoment) else "no",
+        "auto-aof-rewrite-percentage": 0,
         "databases": DATABASES,
         "maxmemory": 0,
     }
     return "".join(f"{name} {value}\n" for name, value in values.items()).encode()
 
 
-def archive(settings: bytes, snapshot: Snapshot | None) -> Iterator[bytes]:
+def archive(settings: bytes, snapshot: Content | None) -> Iterator[bytes]:
     """A tar stream of the server's folder, in pieces."""
     yield _header(FOLDER, tarfile.DIRTYPE, 0o700, 0)
     yield _header(f"{FOLDER}/{SETTINGS}", tarfile.REGTYPE, 0o600, len(settings)) + settings + _padding(len(settings))
-    if snapshot is not None:
+    if isinstance(snapshot, ArchivedMoment):
+        text = snapshot.manifest.encode()
+        yield _header(f"{FOLDER}/{AOF_FOLDER}", tarfile.DIRTYPE, 0o700, 0)
+        yield _header(f"{FOLDER}/{AOF_FOLDER}/{AOF_MANIFEST}", tarfile.REGTYPE, 0o600, len(text)) + text + _padding(len(text))
+    if isinstance(snapshot, Snapshot):
         yield _header(f"{FOLDER}/{SNAPSHOT}", tarfile.REGTYPE, 0o600, snapshot.size_bytes)
         sent = 0
         for chunk in snapshot.read():

@@ -22,7 +22,7 @@ from operations.inventory import Access
 from operations.observe import observe
 from operations.replay.stream import Notes, Position, Watch, stream
 from operations.replay.targets import Feed, Route, close_feeds, find_route, open_feeds
-from operations.scratch import NOTES_DATABASE, Scratch, Session, Snapshot, scratch_server
+from operations.scratch import NOTES_DATABASE, Content, Scratch, Session, scratch_server
 
 WIDTH = 4
 """Snapshots that are loaded, and streamed, at the same time."""
@@ -65,7 +65,7 @@ class Source:
     begun: bool
 
 
-def replay(access: Access, snapshots: Sequence[Snapshot], replace: bool, watch: Watch = ignore, say: Say = ignore) -> Replayed:
+def replay(access: Access, snapshots: Sequence[Content], replace: bool, watch: Watch = ignore, say: Say = ignore) -> Replayed:
     """Make the stack hold exactly what the snapshots hold together; see the module. Keep applications out meanwhile.
 
     A replay that was killed is continued when called again with the same snapshots. Raises UsageError when the stack holds data
@@ -110,11 +110,11 @@ def _require_equal(access: Access, comparison: Comparison) -> None:
 # ---- the sources ----------------------------------------------------------------------------------------------------
 
 
-def _load(stack: ExitStack, access: Access, snapshots: Sequence[Snapshot], say: Say) -> list[Source]:
+def _load(stack: ExitStack, access: Access, snapshots: Sequence[Content], say: Say) -> list[Source]:
     """Load all snapshots and read their digests; what an earlier run left is used again."""
     inventory = access.inventory
 
-    def load(snapshot: Snapshot, _: Watch) -> Scratch:
+    def load(snapshot: Content, _: Watch) -> Scratch:
         server = scratch_server(inventory.stack, f"replay-{snapshot.name}", inventory.engine.image, snapshot)
         scratch = server.__enter__()
         stack.push(server)

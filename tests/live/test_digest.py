@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from operations.digest.definition import Digest, boundaries_from, compare
-from operations.digest.reader import Reader
 from operations.digest.snapshot import digest_scratch, digest_snapshot
 from operations.errors import InvalidInput
 from operations.scratch import Scratch, scratch_server, snapshot_file
@@ -26,7 +25,6 @@ IMAGES = [
 ]
 SHARDS = 3
 BOUNDARIES = boundaries_from(NOW_MS)
-LIMITS = ("hash", "zset", "set")
 
 
 @pytest.fixture(scope="module", params=IMAGES)
@@ -72,14 +70,15 @@ def test_encodings_do_not_matter(one: Scratch) -> None:
     write(to, SMALL)
     before, seen = digest(one), {to.object("encoding", key) for key in SMALL}
     to.flushall()
-    for kind in LIMITS:
-        to.config_set(f"{kind}-max-listpack-entries", 1)
+    limits = to.config_get("*-max-listpack-entries")  # Redis 7.0 has none for sets
+    for name in limits:
+        to.config_set(name, 1)
     to.config_set("set-max-intset-entries", 1)
     try:
         write(to, SMALL)
     finally:
-        for kind in LIMITS:
-            to.config_set(f"{kind}-max-listpack-entries", 128)
+        for name, value in limits.items():
+            to.config_set(name, value)
         to.config_set("set-max-intset-entries", 512)
     assert {to.object("encoding", key) for key in SMALL} != seen
     assert digest(one).all == before.all
@@ -169,7 +168,7 @@ def test_streams_with_groups_are_covered_whole(one: Scratch) -> None:
 
 def test_fields_that_expire_are_covered(one: Scratch) -> None:
     to = client(one)
-    if not to.execute_command("COMMAND", "INFO", "HPEXPIREAT") or "redis-7" in one.name:
+    if not to.execute_command("COMMAND", "LIST", "FILTERBY", "PATTERN", "hpexpireat"):
         pytest.skip("this engine has no expiry of fields")
     data: dict[bytes, tuple[Value, int]] = {b"hash": (Hash({b"a": b"1", b"b": b"2"}), -1)}
     write(to, data)
@@ -216,17 +215,11 @@ def test_a_damaged_snapshot_is_refused(one: Scratch, image: str, tmp_path: Path)
     assert not [found for found in engine().containers.list(all=True, ignore_removed=True) if name in str(found.name)]
 
 
-@pytest.mark.full  # measures time
-def test_calls_are_short_also_over_large_keys(one: Scratch) -> None:
+def test_no_call_reads_much_at_once(one: Scratch) -> None:
     to = client(one)
     write(to, LARGE | {b"key %d" % number: (b"x" * 100, -1) for number in range(20_000)})
-    to.config_set("slowlog-log-slower-than", 10_000)
-    to.slowlog_reset()
-    session = one.connection()
-    reader = Reader(session.ask, BOUNDARIES)
-    assert reader.read().all.keys == 20_000 + len(LARGE)
+    to.config_resetstat()
+    assert digest(one).all.keys == 20_000 + len(LARGE)
     calls = to.info("commandstats")
-    scripts = [calls[name] for name in ("cmdstat_evalsha_ro", "cmdstat_eval_ro") if name in calls]
-    assert sum(one["calls"] for one in scripts) > 20
-    assert not to.slowlog_get(), "the server worked for more than 10 ms on one call"
-    session.close()
+    scripts = [calls[name]["calls"] for name in ("cmdstat_evalsha_ro", "cmdstat_eval_ro") if name in calls]
+    assert sum(scripts) > 20_000 / 500  # 2 ms at the estimate of 5 us for a small key are 400; with a clock they are fewer

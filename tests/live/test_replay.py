@@ -134,6 +134,9 @@ def test_damaged_and_unfit_snapshots_are_refused_before_anything_is_touched(
 @pytest.mark.full
 def test_a_killed_replay_is_continued(access: Access, stack: Stack, source: tuple[list[Path], Digest]) -> None:
     snapshots = [(path, str(number)) for number, path in enumerate(source[0])]
+    to: Any = application_client(access, user="admin")
+    to.flushall()
+    to.close()
     process = multiprocessing.get_context("spawn").Process(target=replay_files, args=(access, snapshots), daemon=True)
     process.start()
     wait_until("a replay under way", lambda: "" if keys_of(access) > 100 else f"{keys_of(access)} keys", 120, poll_seconds=0.01)

@@ -1,0 +1,146 @@
+"""Runs the archiver of a stack in a container, and asks what is archived."""
+
+import base64
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from operations.archive.job import ARCHIVE, NODES
+from operations.archive.timeline import NodeArchive, StackPlan, of_data, plan_stack, write_manifest
+from operations.backup.launch import IMAGE, LABEL, code, inside
+from operations.errors import ExitCode, ToolkitError, Unreachable
+from operations.inventory import Access
+from operations.scratch import ArchivedMoment
+
+OCTET = 251
+"""Last part of the archiver's address: fixed, because an address that Docker chooses could be that of a node that is down."""
+MEMORY = "256m"
+END_SECONDS = 20
+BOOTSTRAP = (
+    "import sys,base64,tempfile;"
+    "code=tempfile.NamedTemporaryFile(suffix='.zip');"
+    "code.write(base64.b64decode(sys.stdin.buffer.readline()));code.flush();sys.path.insert(0,code.name);"
+    "from operations.archive.job import main;main()"
+)
+
+
+class ArchiverFailed(ToolkitError):
+    """The archiver's container ended with an error of its own."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.exit_code = ExitCode(code)
+
+
+def archive_volume(stack: str) -> str:
+    """The volume with a stack's archive; it outlives the stack."""
+    return f"redis-{stack}-archive"
+
+
+def command(access: Access, what: str) -> list[str]:
+    """The docker command of an archiver (`run`) or of whoever looks into its archive (`list`)."""
+    inventory = access.inventory
+    running = what == "run"
+    mounts = [f"{archive_volume(inventory.stack)}:{ARCHIVE}"]
+    if running:
+        mounts += [f"{node.volume}:{NODES}/{node.name}:ro" for node in inventory.data_nodes]
+        address = f"{inventory.network.subnet.rpartition('.')[0]}.{OCTET}"
+        place = ["--name", f"redis-{inventory.stack}-archiver", "--network", inventory.network.name, "--ip", address]
+    else:
+        place = ["--network", "none"]
+    rights = [word for name in ("CHOWN", "DAC_OVERRIDE", "FOWNER") for word in ("--cap-add", name)]
+    return [
+        "docker", "run", "--rm", "--interactive", "--init", *place, "--label", f"{LABEL}={inventory.stack}",
+        "--log-driver", "none", "--read-only", "--tmpfs", "/tmp",  # noqa: S108 - the container's own
+        "--cap-drop", "ALL", *rights, "--security-opt", "no-new-privileges", "--user", "0:0", "--memory", MEMORY,
+        *(word for mount in mounts for word in ("--volume", mount)), IMAGE, "python3", "-c", BOOTSTRAP,
+    ]  # fmt: skip
+
+
+@contextmanager
+def job(access: Access, what: str, **told: Any) -> Iterator[Iterator[dict[str, Any]]]:
+    """A running job's events; it ends when the context is left. Raises ArchiverFailed or Unreachable."""
+    try:
+        process = subprocess.Popen(
+            command(access, what), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+        )
+    except FileNotFoundError:
+        raise Unreachable("docker is not on PATH; run `make setup`") from None
+    assert process.stdin is not None  # noqa: S101 - opened as a pipe
+    try:
+        try:
+            process.stdin.write(base64.b64encode(code()) + b"\n" + json.dumps({"do": what, **told}).encode() + b"\n")
+            process.stdin.flush()
+        except BrokenPipeError:
+            pass  # it ended; why stands in what it said
+        yield _events(process)
+    finally:
+        try:
+            process.stdin.close()
+        except OSError:
+            process.kill()
+        try:
+            process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _events(process: "subprocess.Popen[bytes]") -> Iterator[dict[str, Any]]:
+    assert process.stdout is not None and process.stderr is not None  # noqa: S101 - opened as pipes
+    for line in process.stdout:
+        event = json.loads(line)
+        if event["event"] == "error":
+            raise ArchiverFailed(event["message"], event["code"])
+        if event["event"] == "result":
+            return
+        yield event
+    words = process.stderr.read().decode(errors="replace").strip()
+    if "already in use" in words:
+        raise ArchiverFailed("another archiver is at work on this stack", ExitCode.BUSY)
+    if "no such image" in words.lower() or "unable to find image" in words.lower():
+        raise Unreachable(f"the image {IMAGE} is not on the Docker engine; build it: make images ENGINE=client")
+    raise ArchiverFailed(f"the archiver ended: {words[-1000:] or 'it said nothing'}", ExitCode.BROKEN)
+
+
+def run_archiver(access: Access, keep_seconds: float, report: Callable[[dict[str, Any]], None]) -> None:
+    """Archive until interrupted."""
+    told = {
+        "inventory": inside(access.inventory).model_dump(mode="json"),
+        "passwords": {"admin": access.credentials.password("admin")},
+        "keep_seconds": keep_seconds,
+    }
+    with job(access, "run", **told) as events:
+        for event in events:
+            report(event)
+
+
+def archives(access: Access) -> dict[str, NodeArchive]:
+    """All that is archived of a stack, by folder in the archive."""
+    with job(access, "list", shards={node.name: node.shard for node in access.inventory.data_nodes}) as events:
+        return {event["folder"]: of_data(event["archive"]) for event in events}
+
+
+def moments(access: Access, at: int) -> tuple[StackPlan, list[ArchivedMoment]]:
+    """What `scratch_server` needs to become each shard of a stack as it was at the end of second `at`; raises OutsideArchive."""
+    found = archives(access)
+    plan = plan_stack(list(found.values()), at)
+    folders = {(one.node, one.bases): folder for folder, one in found.items()}
+    contents = []
+    for node in plan.nodes:
+        folder = next(name for (owner, bases), name in folders.items() if owner == node.node and node.base in bases)
+        files = (node.base.name, *(one.name for one in node.increments))
+        contents.append(
+            ArchivedMoment(
+                name=str(node.shard),
+                source=f"{folder}/{files}/{at}",
+                volume=archive_volume(access.inventory.stack),
+                folder=folder,
+                files=files,
+                manifest=write_manifest(node),
+                at=at,
+            )
+        )
+    return plan, contents

@@ -1,0 +1,90 @@
+"""The seconds that stand in append-only files: annotations between commands, and when a base was made.
+
+Annotations (`#TS:1700000000`) are told from values that look like them by reading the commands around them.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+MARK = b"#TS:"
+RDB_MAGIC = (b"REDIS", b"VALKEY")
+AUX, AUX_LIMIT = 0xFA, 64
+CREATED = b"ctime"
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """What `scan` found; see `timeline.Increment`. `whole` is the number of bytes up to the end of the last whole command."""
+
+    first: int | None
+    last: int | None
+    leads: bool
+    clock_back: tuple[int, int] | None
+    whole: int
+
+
+def scan(path: Path) -> Annotations:
+    """Read an increment from beginning to end; what was cut off at its end is left out."""
+    first = last = None
+    leads, back, whole = False, None, 0
+    with path.open("rb", buffering=1 << 20) as file:
+        while line := file.readline():
+            if not line.endswith(b"\r\n"):
+                break
+            if line.startswith(MARK):
+                second = int(line[len(MARK) :])
+                leads = leads or whole == 0
+                if last is not None and second < last:
+                    back = (min(second, back[0]) if back else second, max(last, back[1]) if back else last)
+                first = second if first is None else first
+                last = second
+            elif line.startswith(b"*") and not _skip(file, int(line[1:])):
+                break
+            whole = file.tell()
+    return Annotations(first, last, leads, back, whole)
+
+
+def _skip(file: BinaryIO, words: int) -> bool:
+    """Go past the words of a command; False when the file ends before."""
+    for _ in range(words):
+        head = file.readline()
+        if not head.startswith(b"$") or not head.endswith(b"\r\n") or not head[1:-2].isdigit():
+            return False
+        length = int(head[1:]) + 2
+        if len(file.read(length)) < length:
+            return False
+    return True
+
+
+def made(path: Path) -> int | None:
+    """The second in which a base was made: from the head of an RDB, or the annotation at the head of commands; None: unknown."""
+    with path.open("rb") as file:
+        head = file.read(9)
+        if head.startswith(MARK):
+            return int((head + file.readline())[len(MARK) :])
+        if not head.startswith(RDB_MAGIC):
+            return None
+        if head.startswith(RDB_MAGIC[1]):
+            file.seek(9)
+        for _ in range(AUX_LIMIT):
+            if file.read(1) != bytes([AUX]):
+                return None
+            name, value = _word(file), _word(file)
+            if name == CREATED and value is not None:
+                return int(value)
+    return None
+
+
+def _word(file: BinaryIO) -> bytes | None:
+    """A string of an RDB's head: with a length of 6, 14 or 32 bits, or an integer of 1, 2 or 4 bytes (rdb.h)."""
+    kind = file.read(1)[0]
+    if kind >> 6 == 0:
+        return file.read(kind & 0x3F)
+    if kind >> 6 == 1:
+        return file.read((kind & 0x3F) << 8 | file.read(1)[0])
+    if kind == 0x80:
+        return file.read(int.from_bytes(file.read(4), "big"))
+    if kind in (0xC0, 0xC1, 0xC2):
+        return b"%d" % int.from_bytes(file.read(1 << (kind & 0x3F)), "little", signed=True)
+    return None

@@ -1,0 +1,218 @@
+"""Copies a node's append-only files into an archive while the server writes them.
+
+Increments only grow and get a new number at every rewrite, so the copy follows them byte by byte; nothing has to be switched off.
+A file that the server deletes after a rewrite stays readable through the open handle until its end was copied. When what was
+copied is no longer a part of the file (the server cut a damaged end off, or began anew), a new chapter begins: a folder of its
+own that needs nothing of the one before.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from operations.archive.scan import made, scan
+from operations.archive.timeline import Base, Increment, Listed, Look, NodeArchive, parse_manifest
+
+AOF_FOLDER = "appendonlydir"
+MANIFEST = "appendonly.aof.manifest"
+INDEX, LOOKS, STATUS = "bases.json", "looks.jsonl", "status.json"
+CHUNK_BYTES = 1 << 20
+BASE_BYTES_PER_STEP = 64 << 20
+"""Bases are copied in between, so that increments do not have to wait."""
+COMPARED_BYTES = 256
+POSTPONED_SECONDS = 2.0
+"""The server may hold its writes to the file back for so long while a sync is going on (`appendfsync everysec`)."""
+TRIES = 5
+
+
+class Restarted(Exception):
+    """What was copied is not what the file holds any more."""
+
+
+@dataclass
+class _Open:
+    """A file that is followed: handles of both sides and how far it was copied."""
+
+    listed: Listed
+    source: int
+    target: int
+    position: int
+
+    def step(self, most: int | None = None) -> bool:
+        """Copy what is new, at most `most` bytes; says whether the end was reached. Raises Restarted."""
+        before = min(COMPARED_BYTES, self.position)
+        if os.pread(self.source, before, self.position - before) != os.pread(self.target, before, self.position - before):
+            raise Restarted(self.listed.name)
+        copied = 0
+        while most is None or copied < most:
+            data = os.pread(self.source, CHUNK_BYTES, self.position)
+            if not data:
+                return True
+            os.pwrite(self.target, data, self.position)
+            self.position += len(data)
+            copied += len(data)
+        return False
+
+    def close(self) -> None:
+        os.close(self.source)
+        os.close(self.target)
+
+
+class Shipper:
+    """Follows one node. `source` is its data folder, `target` its folder in the archive, whose files `owner` gets."""
+
+    def __init__(self, source: Path, target: Path, owner: int | None = None) -> None:
+        self._source = source / AOF_FOLDER
+        self._target = target
+        self._owner = owner
+        self._open: dict[str, _Open] = {}
+        self._bases: list[Base] = []
+        self._first_increment: dict[str, int] = {}
+        chapters = [int(path.name) for path in target.glob("[0-9]*")]
+        self._chapter = max(chapters, default=0)
+        if chapters:
+            self._bases = _bases(self._folder)
+        else:
+            self._begin_chapter()
+
+    @property
+    def _folder(self) -> Path:
+        return self._target / str(self._chapter)
+
+    def step(self, server_time: float, offset_seconds: float) -> None:
+        """Copy what is new. `server_time` is the server's clock before this step: what was written by then will be there."""
+        try:
+            self._follow()
+            done = self._copy()
+        except Restarted:
+            self._begin_chapter()
+            self._follow()
+            done = self._copy()
+        if done:
+            status = {"covered": server_time - POSTPONED_SECONDS, "clock_offset_seconds": offset_seconds}
+            self._write(self._folder / STATUS, json.dumps(status))
+
+    def look(self, look: Look) -> None:
+        """Note what the node was found to be."""
+        line = json.dumps(asdict(look)) + "\n"
+        with (self._folder / LOOKS).open("a") as file:
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+        self._give(self._folder / LOOKS)
+
+    @property
+    def chapter(self) -> int:
+        """Changes when everything begins anew; looks have to be noted again then."""
+        return self._chapter
+
+    def close(self) -> None:
+        for one in self._open.values():
+            one.close()
+        self._open.clear()
+
+    # ---- steps ------------------------------------------------------------------------------------------------------
+
+    def _follow(self) -> None:
+        """Open what the manifest lists and was not open."""
+        for attempt in range(TRIES):
+            try:
+                listed = parse_manifest((self._source / MANIFEST).read_text())
+                increments = [one.sequence for one in listed if one.kind == "i"]
+                for one in listed:
+                    if one.kind == "b" and increments:
+                        self._first_increment.setdefault(one.name, min(increments))
+                    if one.kind in "bi" and one.name not in self._open and one.name not in {base.name for base in self._bases}:
+                        self._open[one.name] = self._handle(one)
+            except FileNotFoundError:  # a rewrite ended between reading the manifest and opening
+                if attempt == TRIES - 1:
+                    raise
+                continue
+            self._listed = {one.name for one in listed if one.kind in "bi"}
+            return
+
+    def _handle(self, listed: Listed) -> _Open:
+        path = self._folder / listed.name
+        source = os.open(self._source / listed.name, os.O_RDONLY)
+        target = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        self._give(path)
+        return _Open(listed, source, target, os.fstat(target).st_size)
+
+    def _copy(self) -> bool:
+        """Copy increments to their ends, then a piece of the base; says whether a base is complete."""
+        for name, one in list(self._open.items()):
+            if one.listed.kind == "i":
+                one.step()
+                os.fdatasync(one.target)
+                if name not in self._listed:
+                    one.close()
+                    del self._open[name]
+        for name, one in list(self._open.items()):
+            if one.listed.kind == "b" and one.step(BASE_BYTES_PER_STEP):
+                os.fsync(one.target)
+                one.close()
+                del self._open[name]
+                self._add_base(one.listed)
+        return bool(self._bases)
+
+    def _add_base(self, listed: Listed) -> None:
+        when = made(self._folder / listed.name)
+        if when is not None and listed.name in self._first_increment:
+            self._bases.append(Base(listed.name, listed.sequence, when, self._first_increment[listed.name]))
+            self._write(self._folder / INDEX, json.dumps([asdict(base) for base in self._bases]))
+
+    def _begin_chapter(self) -> None:
+        self.close()
+        self._chapter += 1
+        self._bases, self._first_increment = [], {}
+        self._folder.mkdir(parents=True)
+        for path in (self._target, self._folder):
+            self._give(path, 0o700)
+
+    def _write(self, path: Path, text: str) -> None:
+        draft = path.with_suffix(".new")
+        draft.write_text(text)
+        self._give(draft)
+        draft.replace(path)
+
+    def _give(self, path: Path, mode: int = 0o600) -> None:
+        path.chmod(mode)
+        if self._owner is not None:
+            os.chown(path, self._owner, self._owner)
+
+
+def _bases(folder: Path) -> list[Base]:
+    path = folder / INDEX
+    return [Base(**one) for one in json.loads(path.read_text())] if path.exists() else []
+
+
+def read_archive(folder: Path, shards: dict[str, int]) -> Iterator[tuple[str, NodeArchive]]:
+    """What is archived of every node in `shards` (name to shard), each chapter with its folder below `folder`."""
+    for node, shard in shards.items():
+        for chapter in sorted((folder / node).glob("[0-9]*"), key=lambda path: int(path.name)):
+            if (chapter / STATUS).exists() and (chapter / LOOKS).exists():
+                yield f"{node}/{chapter.name}", _chapter(chapter, node, shard)
+
+
+def _chapter(folder: Path, node: str, shard: int) -> NodeArchive:
+    status = json.loads((folder / STATUS).read_text())
+    looks = []
+    for line in (folder / LOOKS).read_text().splitlines():
+        found = json.loads(line)
+        looks.append(Look(found["at"], found["primary"], tuple((low, high) for low, high in found["slots"]), found["moving"]))
+    increments = []
+    for path in folder.glob("*.incr.aof"):
+        seen = scan(path)
+        sequence = int(path.name.split(".")[-3])
+        increments.append(Increment(path.name, sequence, seen.first, seen.last, seen.leads, seen.clock_back))
+    return NodeArchive(
+        node,
+        shard,
+        tuple(base for base in _bases(folder) if (folder / base.name).exists()),
+        tuple(sorted(increments, key=lambda one: one.sequence)),
+        tuple(looks),
+        status["covered"],
+        status["clock_offset_seconds"],
+    )

@@ -1,0 +1,289 @@
+"""Which files of an archive bring a shard to the second T, and why there are none. Pure.
+
+All times are Unix seconds of the servers' clocks. The state "at T" holds everything up to the end of second T: that is how
+`redis-check-aof --truncate-to-timestamp` cuts.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from operations.errors import ToolkitError, Unreachable
+from operations.parse import Slots
+
+CRON_SECONDS = 0.1
+"""The clock that writes the annotations is read ten times a second (`hz 10`)."""
+
+
+class OutsideArchive(Unreachable):
+    """The archive does not hold this moment; the message says which it holds."""
+
+
+class BadManifest(ToolkitError):
+    """A manifest of append-only files that is not understood."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One line of a manifest: kind b (base), i (increment) or h (history, about to be deleted)."""
+
+    name: str
+    sequence: int
+    kind: str
+
+
+@dataclass(frozen=True)
+class Base:
+    """A base file. `made` is the second in which it was made; `first_increment` the sequence of what follows it."""
+
+    name: str
+    sequence: int
+    made: int
+    first_increment: int
+
+
+@dataclass(frozen=True)
+class Increment:
+    """An increment with the first and last annotation in it. `leads`: it begins with one. `clock_back`: seconds that occur twice,
+    because the clock was set back while it was written."""
+
+    name: str
+    sequence: int
+    first: int | None
+    last: int | None
+    leads: bool
+    clock_back: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the archiver found at a node, noted when it changed. `primary`: it served writes. `moving`: slots stood open."""
+
+    at: float
+    primary: bool
+    slots: Slots = ()
+    moving: bool = False
+
+
+@dataclass(frozen=True)
+class NodeArchive:
+    """All that is archived of one node. `looks` in order of time; `covered` is until when nothing can be missing."""
+
+    node: str
+    shard: int
+    bases: tuple[Base, ...]
+    increments: tuple[Increment, ...]
+    looks: tuple[Look, ...]
+    covered: float
+    clock_offset_seconds: float = 0.0
+
+    def role_at(self, moment: float) -> Look | None:
+        """What it was at a moment."""
+        return next((look for look in reversed(self.looks) if look.at <= moment), None)
+
+
+@dataclass(frozen=True)
+class NodePlan:
+    """Files that bring a node to a moment: a base and increments, of which the last is cut at that second."""
+
+    node: str
+    shard: int
+    base: Base
+    increments: tuple[Increment, ...]
+    at: int
+
+
+@dataclass(frozen=True)
+class StackPlan:
+    """One plan for each shard. `skew_seconds`: how far apart the shards' cuts can be."""
+
+    nodes: tuple[NodePlan, ...]
+    at: int
+    skew_seconds: float
+
+
+def parse_manifest(text: str) -> tuple[Listed, ...]:
+    """The lines of `appendonly.aof.manifest`; raises BadManifest."""
+    found = []
+    for line in text.splitlines():
+        words = line.split()
+        fields = dict(zip(words[::2], words[1::2], strict=False))
+        if not line.strip() or line.startswith("#"):
+            continue
+        try:
+            found.append(Listed(fields["file"], int(fields["seq"]), fields["type"]))
+        except (KeyError, ValueError):
+            raise BadManifest(f"{line!r} is no line of a manifest of append-only files") from None
+    return tuple(found)
+
+
+def write_manifest(plan: NodePlan) -> str:
+    """A manifest of the files of a plan."""
+    lines = [f"file {plan.base.name} seq {plan.base.sequence} type b"]
+    lines += [f"file {one.name} seq {one.sequence} type i" for one in plan.increments]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def chain(archive: NodeArchive, base: Base) -> tuple[Increment, ...]:
+    """The increments that follow a base without a gap."""
+    known = {one.sequence: one for one in archive.increments}
+    found, number = [], base.first_increment
+    while number in known:
+        found.append(known[number])
+        number += 1
+    return tuple(found)
+
+
+def reach(archive: NodeArchive, base: Base) -> float:
+    """The end of what a base and its increments lead to: seconds that are over by then are complete."""
+    following = chain(archive, base)
+    if not following:
+        return base.made
+    newest = max(one.sequence for one in archive.increments)
+    if following[-1].sequence == newest:
+        return archive.covered
+    return max([base.made, *(one.last for one in following if one.last is not None)])  # the rest of that second may be missing
+
+
+def file_ranges(archive: NodeArchive) -> tuple[tuple[int, int], ...]:
+    """Seconds that the files of a node lead to, whatever it was then; first and last of each stretch."""
+    return _joined((base.made, int(reach(archive, base)) - 1) for base in archive.bases)
+
+
+def ranges(archives: Sequence[NodeArchive]) -> tuple[tuple[int, int], ...]:
+    """Seconds that can be restored of one shard: where the files of whoever was primary lead to. `archives` are its nodes."""
+    found = []
+    for archive in archives:
+        ends = [look.at for look in archive.looks[1:]] + [archive.covered]
+        for look, end in zip(archive.looks, ends, strict=False):
+            if look.primary and not look.moving:
+                for first, last in file_ranges(archive):
+                    found.append((max(first, _up(look.at)), min(last, int(end) - 1)))
+    return _joined(found)
+
+
+def common(parts: Iterable[tuple[tuple[int, int], ...]]) -> tuple[tuple[int, int], ...]:
+    """Seconds that lie in the ranges of every part."""
+    result: tuple[tuple[int, int], ...] | None = None
+    for part in parts:
+        if result is None:
+            result = part
+            continue
+        both = [(max(a, c), min(b, d)) for a, b in result for c, d in part]
+        result = tuple((low, high) for low, high in both if low <= high)
+    return result or ()
+
+
+def plan_stack(archives: Sequence[NodeArchive], moment: int) -> StackPlan:
+    """One plan for each shard; raises OutsideArchive with what can be had instead."""
+    shards: dict[int, list[NodeArchive]] = {}
+    for archive in archives:
+        shards.setdefault(archive.shard, []).append(archive)
+    if not shards:
+        raise OutsideArchive("nothing is archived; start scripts/archive.py run")
+    possible = common(ranges(members) for _, members in sorted(shards.items()))
+    if not any(low <= moment <= high for low, high in possible):
+        raise OutsideArchive(_refusal(moment, possible, archives))
+    plans = []
+    for _, members in sorted(shards.items()):
+        serving = [one for one in members if (look := one.role_at(moment)) and look.primary and _has(file_ranges(one), moment)]
+        # There is one, for the second lies in the ranges of the shard. Of two that thought so, the one that was promoted later.
+        best = max(serving, key=lambda one: _since(one, moment))
+        plans.append(plan_node(best, moment))
+    offsets = [one.clock_offset_seconds for one in archives]
+    return StackPlan(tuple(plans), moment, CRON_SECONDS + max(offsets) - min(offsets))
+
+
+def plan_node(archive: NodeArchive, moment: int) -> NodePlan:
+    """The newest base before a moment and what follows it up to there; raises OutsideArchive."""
+    fitting = [base for base in archive.bases if base.made <= moment < int(reach(archive, base))]
+    if not fitting:
+        raise OutsideArchive(_refusal(moment, file_ranges(archive), [archive]))
+    base = max(fitting, key=lambda one: one.sequence)
+    taken: list[Increment] = []
+    clock = base.made
+    for one in chain(archive, base):
+        # What stands before its first annotation was written in the second of the last one before it.
+        start = one.first if one.leads and one.first is not None else clock
+        if taken and start > moment:
+            break
+        if one.clock_back and one.clock_back[0] <= moment <= one.clock_back[1]:
+            low, high = one.clock_back
+            raise OutsideArchive(
+                f"the clock of {archive.node} was set back from {high} to {low}: seconds between them occur twice and name no "
+                f"moment; use {low - 1} or {high + 1}"
+            )
+        taken.append(one)
+        clock = one.last if one.last is not None else clock
+    return NodePlan(archive.node, archive.shard, base, tuple(taken), moment)
+
+
+def _since(archive: NodeArchive, moment: int) -> float:
+    """Since when a node was primary without a break, seen from a moment."""
+    since = float("-inf")
+    for look in archive.looks:
+        if look.at > moment:
+            break
+        since = (since if since > float("-inf") else look.at) if look.primary else float("-inf")
+    return since
+
+
+def _refusal(moment: int, possible: Sequence[tuple[int, int]], archives: Sequence[NodeArchive]) -> str:
+    moving = any((look := one.role_at(moment)) and look.moving for one in archives)
+    why = "slots were on the move then" if moving else "it is outside the archive"
+    if not possible:
+        return f"{moment} cannot be restored: {why}, and there is no second that all shards have"
+    before = max((high for _, high in possible if high < moment), default=None)
+    after = min((low for low, _ in possible if low > moment), default=None)
+    nearest = " or ".join(str(one) for one in (before, after) if one is not None)
+    told = ", ".join(f"{low} to {high}" for low, high in possible)
+    return f"{moment} cannot be restored: {why}; what can be is {told}. The nearest is {nearest}"
+
+
+def _has(stretches: Iterable[tuple[int, int]], moment: int) -> bool:
+    return any(low <= moment <= high for low, high in stretches)
+
+
+def _joined(stretches: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    """Stretches in order, those that touch joined."""
+    joined: list[tuple[int, int]] = []
+    for low, high in sorted((low, high) for low, high in stretches if low <= high):
+        if joined and low <= joined[-1][1] + 1:
+            joined[-1] = (joined[-1][0], max(joined[-1][1], high))
+        else:
+            joined.append((low, high))
+    return tuple(joined)
+
+
+def _up(moment: float) -> int:
+    return -int(-moment // 1)
+
+
+def obsolete(archive: NodeArchive, since: float) -> list[str]:
+    """Names of files that no second from `since` on needs: those before the newest base that was made earlier."""
+    older = [base for base in archive.bases if base.made <= since]
+    if not older:
+        return []
+    kept = max(older, key=lambda base: base.sequence)
+    names = [base.name for base in archive.bases if base.sequence < kept.sequence]
+    return names + [one.name for one in archive.increments if one.sequence < kept.first_increment]
+
+
+def of_data(data: Mapping[str, Any]) -> NodeArchive:
+    """A node's archive from JSON, as `dataclasses.asdict` makes it."""
+
+    def increment(one: Mapping[str, Any]) -> Increment:
+        return Increment(**{**one, "clock_back": tuple(one["clock_back"]) if one["clock_back"] else None})
+
+    def look(one: Mapping[str, Any]) -> Look:
+        return Look(one["at"], one["primary"], tuple((low, high) for low, high in one["slots"]), one["moving"])
+
+    return NodeArchive(
+        data["node"],
+        data["shard"],
+        tuple(Base(**one) for one in data["bases"]),
+        tuple(map(increment, data["increments"])),
+        tuple(map(look, data["looks"])),
+        data["covered"],
+        data["clock_offset_seconds"],
+    )
