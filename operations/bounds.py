@@ -13,8 +13,9 @@ FaultKind = Literal[
 """What is done to a shard, as far as its window is concerned.
 
 `crash`: the server dies and stays away. `hang`: it stops answering. `partition`: it is cut off. `split`: it is cut off together
-with replicas, which go on confirming. `power-loss`: its machine is gone, so it falls silent and loses what was not synced. `restart`: it dies and comes back by
-itself. `stop`: it is told to stop and hands over. `switchover`: a planned change of primary. `replica`: a replica fails.
+with replicas, which go on confirming. `power-loss`: its machine is gone, so it falls silent and loses what was not synced.
+`restart`: it dies and comes back by itself. `stop`: it is told to stop and hands over. `switchover`: a planned change of primary.
+`replica`: a replica fails.
 `quorum`: too many voters fail, so nobody takes over. `disk`, `slow`: it goes on, worse.
 """
 
