@@ -42,13 +42,15 @@ class Departure:
     """What has to be done before nodes can leave.
 
     `switches` maps a primary that leaves to the replica that takes its place. `drained` are primaries that give all slots away.
-    `unsynced` are switches to replicas that lack writes; `problems` say in words what forbids that nodes leave.
+    `unsynced` are switches to replicas that lack writes. In words: `obstacles` make leaving impossible now, `problems` forbid it
+    because something could be lost.
     """
 
     switches: Mapping[str, str] = field(default_factory=dict)
     drained: tuple[str, ...] = ()
     unsynced: Mapping[str, str] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
+    obstacles: tuple[str, ...] = ()
 
 
 def widened(inventory: Inventory, leaving: Collection[NodeEntry]) -> Inventory:
@@ -74,7 +76,7 @@ def departure(observation: Observation, inventory: Inventory, leaving: Collectio
     primaries = [node for node in observation.nodes if node.is_primary and not node.is_unplaced]
     if len(primaries) != 1:
         found = ", ".join(node.name for node in primaries) or "none that answers"
-        return Departure(problems=(f"there has to be one primary before a node can leave, and there is {found}",))
+        return Departure(obstacles=(f"there has to be one primary before a node can leave, and there is {found}",))
     followers = [node for node in observation.nodes if _follows(node, primaries[0].name, inventory, leaving)]
     return _handed_over([(primaries[0], followers)], names, inventory)
 
@@ -102,7 +104,7 @@ def _of_shards(observation: Observation, inventory: Inventory, leaving: set[str]
 
     unserved = uncovered(view.slots for view in views.values())
     if unserved:
-        return Departure(problems=(f"slots {format_slots(unserved)} are served by nobody that answers",))
+        return Departure(obstacles=(f"slots {format_slots(unserved)} are served by nobody that answers",))
     ranked = sorted(groups, key=rank)
     kept, surplus = ranked[: len(inventory.shards)], ranked[len(inventory.shards) :]
     drained = tuple(primary.name for primary, _ in surplus)

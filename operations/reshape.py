@@ -95,8 +95,9 @@ def _make_way(fleet: Fleet, whole: Access, target: Inventory, change: Change, re
     for _ in range(ROUNDS):
         seen = look(fleet, whole.inventory)
         found = departure(seen, target, change.leaving)
-        if found.problems and not change.accept_loss:
-            raise CheckFailed("\n".join((f"stack {target.stack} keeps its nodes:", *(f"  - {line}" for line in found.problems))))
+        reasons = (*found.obstacles, *(() if change.accept_loss else found.problems))
+        if reasons:
+            raise CheckFailed("\n".join((f"stack {target.stack} keeps its nodes:", *(f"  - {line}" for line in reasons))))
         if found.switches or found.unsynced:
             for old, new in (*found.switches.items(), *found.unsynced.items()):
                 report(f"{new} takes over from {old}, which leaves")

@@ -49,7 +49,7 @@ def outlook(client: docker.DockerClient, state: EngineState, plan: Plan, shape: 
     with Fleet(access) as fleet:
         seen = look(fleet, present)
     found = foreseen(plan, shape, seen)
-    if not seen.answering or not moves_slots(plan, shape, seen):
+    if not seen.answering or found.problems or not moves_slots(plan, shape, seen):
         return found
     leaving = _data(shape)
     backlog = plan.spec.replication.backlog if plan.spec.replica_count else 0
@@ -73,7 +73,7 @@ def foreseen(plan: Plan, shape: Shape, seen: Observation) -> Outlook:
     voters = quorum_problems(seen, declared, shape.leaving, sum(node.is_sentinel for node in shape.joining))
     lines += tuple(_copies(shape, seen, declared))
     lines += tuple(f"{new} takes over from {old}, which leaves" for old, new in found.switches.items())
-    return Outlook(lines, (), (*found.problems, *voters))
+    return Outlook(lines, found.obstacles, (*found.problems, *voters))
 
 
 def moves_slots(plan: Plan, shape: Shape, seen: Observation) -> bool:

@@ -106,7 +106,7 @@ def test_replicas_may_all_leave_when_none_are_declared() -> None:
 
 def test_nobody_may_leave_while_slots_are_served_by_nobody_that_answers() -> None:
     states = formed(FIVE) | {"node-4-1": silent("node-4-1")}
-    assert found(FIVE, THREE, states).problems == ("slots 9830-13106 are served by nobody that answers",)
+    assert found(FIVE, THREE, states).obstacles == ("slots 9830-13106 are served by nobody that answers",)
 
 
 def follow(states: dict[str, NodeState], follower: str, primary: str) -> None:
@@ -201,9 +201,9 @@ def test_nobody_leaves_a_stack_without_a_primary_or_with_two() -> None:
     before, after = inventory_of("replication", replicas=2), inventory_of("replication", replicas=1)
     none = {name: replica_without_link(state) for name, state in replicated(before).items()}
     none["node-1"] = silent("node-1")
-    assert "there is none that answers" in found(before, after, none).problems[0]
+    assert "there is none that answers" in found(before, after, none).obstacles[0]
     two = replicated(before) | {"node-2": replace(replicated(before)["node-1"], name="node-2")}
-    assert "there is node-1, node-2" in found(before, after, two).problems[0]
+    assert "there is node-1, node-2" in found(before, after, two).obstacles[0]
 
 
 def test_a_stack_of_one_node_with_others_beside_it_counts_as_replication() -> None:
