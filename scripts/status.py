@@ -7,7 +7,7 @@ Exit code 0 when all is as declared, 10 when the stack is degraded or down, 20 w
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -18,6 +18,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from operations.backup.health import BackupHealth, look_at_backups
 from operations.connect import Fleet
 from operations.errors import ExitCode, Unreachable
 from operations.inventory import Access, Inventory, NodeEntry, load_access
@@ -202,6 +203,19 @@ def exit_code_of(observation: Observation, judged: Verdict) -> ExitCode:
     return {State.OK: ExitCode.OK, State.UNKNOWN: ExitCode.UNKNOWN}.get(judged.state, ExitCode.MISSED)
 
 
+def with_backups(judged: Verdict, backups: BackupHealth | None) -> Verdict:
+    """The verdict on a stack with an agent: what is wrong with its backups is a reason, what is worth doing a warning."""
+    if backups is None:
+        return judged
+    return replace(
+        judged,
+        state=State.DEGRADED if backups.problems and judged.state is State.OK else judged.state,
+        reasons=(*judged.reasons, *backups.problems),
+        warnings=(*judged.warnings, *backups.hints),
+        summary=f"{judged.summary}; backups: {backups.summary}",
+    )
+
+
 def main(
     stack: StackOption,
     as_json: JsonOption = False,
@@ -215,7 +229,7 @@ def main(
         hints = host_hints(access.inventory, [node.name for node in first.answering])
         if watch:
             _watch(fleet, access, hints, as_json, interval)
-        judged = verdict(first, access.inventory)
+        judged = with_backups(verdict(first, access.inventory), look_at_backups(access.inventory))
         if as_json:
             print_json(data(first, access.inventory, judged, hints))
         elif first.answering:

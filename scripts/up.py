@@ -20,6 +20,7 @@ from topologies.load import load_spec
 from topologies.plan import image_of
 
 OWN_IMAGES = "redis-topologies/node:"
+AGENT_IMAGE = "client"
 IMAGES_STEP = pulumi_cli.ROOT / "toolchain" / "steps" / "images.sh"
 IMAGES_TABLE = pulumi_cli.ROOT / "images" / "images.tsv"
 
@@ -48,10 +49,12 @@ def ensure_image(stack: str) -> None:
     values = stack_files.settings(stack)
     overrides = {key: value for key, value in values.items() if key != stack_files.SPEC_KEY}
     spec = load_spec(stack_files.spec_path(stack, values), overrides)
-    name = own_image_name(image_of(spec), own_images())
-    if name is None:
+    names = [
+        name for name in (own_image_name(image_of(spec), own_images()), AGENT_IMAGE if spec.backup.needs_agent else None) if name
+    ]
+    if not names:
         return
-    code = pulumi_cli.run_visible(["bash", str(IMAGES_STEP), name])
+    code = pulumi_cli.run_visible(["bash", str(IMAGES_STEP), *names])
     if code != 0:
         # The step has told why; only the code is passed on.
         raise SystemExit(code if code > 0 else ExitCode.INTERRUPTED)

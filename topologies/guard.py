@@ -7,6 +7,7 @@ Pure: `problems(plan, state)` returns sentences. It runs in the program itself, 
 from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Network
 
+from operations.backup.launch import IMAGE as AGENT_IMAGE
 from topologies.engine import EngineState, FoundVolume, stack_of
 from topologies.plan import LABEL_PREFIX, Plan
 from topologies.standing import own_containers
@@ -93,6 +94,8 @@ def _image(plan: Plan, state: EngineState) -> Iterator[str]:
     if plan.image.startswith(OWN_IMAGES) and plan.image not in state.images:
         engine = plan.image.removeprefix(OWN_IMAGES)
         yield f"image {plan.image} is not on the Docker engine at {state.address}; build it: make images ENGINE={engine}"
+    if plan.spec.backup.needs_agent and AGENT_IMAGE not in state.images:
+        yield f"image {AGENT_IMAGE} is not on the Docker engine at {state.address}; build it: make images ENGINE=client"
 
 
 def _changes(plan: Plan, state: EngineState) -> Iterator[str]:

@@ -60,6 +60,29 @@ class ConvergenceProvider(ResourceProvider):
         return ReadResult(id_, {**known, "drift": list(found)} if found else known)
 
 
+class RestorationProvider(ResourceProvider):
+    """Brings a backup into a stack when it is made; later it changes nothing. See `operations.backup.restore`.
+
+    Inputs: `inventory`, `credentials` (secret) of the new stack, `source` (the spec's `restore_from`).
+    """
+
+    def create(self, props: dict[str, Any]) -> CreateResult:
+        return CreateResult(id_=f"restored-{props['inventory']['stack']}", outs={**props, "outcome": _restored(props)})
+
+    def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
+        return DiffResult(changes=False)
+
+
+def _restored(props: dict[str, Any]) -> str:
+    from operations.backup.restore import born_from  # noqa: PLC0415
+    from operations.inventory import Access, Credentials, Inventory  # noqa: PLC0415
+    from operations.orphan import end_with_parent  # noqa: PLC0415
+
+    end_with_parent()
+    access = Access(inventory=Inventory.model_validate(props["inventory"]), credentials=Credentials.of(props["credentials"]))
+    return born_from(access, props["source"], report=lambda line: print(line, flush=True))
+
+
 def _is_unfinished(props: dict[str, Any]) -> bool:
     """Something of another shape stands on the engine, from this change or from one that was interrupted."""
     standing = props.get("standing") or {}

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from operations.backup.settings import BackupSettings
+from operations.backup.settings import VOLUME, BackupSettings, RepositoryPlace
+from operations.inventory import STACK_NAME
 from operations.objectives import Objectives
 from topologies.sizes import Bytes
 
@@ -168,6 +169,14 @@ class ChangeSpec(_Model):
     )
 
 
+class RestoreFrom(_Model):
+    """The backup that a new stack is born from; read once, when the stack is created, and only into an empty one."""
+
+    stack: str = Field(pattern=STACK_NAME.pattern, description="the stack whose backups are meant, for example cluster")
+    backup: str = Field("latest", description="which one: latest, a name, or the beginning of a name")
+    repository: RepositoryPlace = Field(VOLUME, description="where they lie, as backup.repository of that stack says")
+
+
 ParameterValue = bool | int | float | str
 
 
@@ -192,6 +201,7 @@ class Spec(_Model):
     change: ChangeSpec = ChangeSpec()
     objectives: Objectives = Objectives()
     backup: BackupSettings = BackupSettings()
+    restore_from: RestoreFrom | None = Field(None, description="the backup that a new stack gets its data from")
     parameters: dict[str, ParameterValue] = Field(
         default_factory=dict, description="further server parameters, checked against the engine version"
     )

@@ -19,14 +19,12 @@ from operations.backup import chores
 from operations.backup.catalogue import LATEST
 from operations.backup.job import do_create
 from operations.backup.schedule import is_due, next_after, served_until
-from operations.backup.session import Home, Session
+from operations.backup.session import AGENT_STATE, Home, Session
 from operations.errors import ToolkitError
 
 FOLDER = Path("/config/backup")
 REQUEST = "request.json"
 CODE = "code.b64"
-STATE = "agent.json"
-"""In the home volume: what the agent is about to do."""
 ALIVE = Path("/tmp/alive")  # noqa: S108 - the container's own
 POLL_SECONDS = 5.0
 RETRY = timedelta(minutes=5)
@@ -49,7 +47,7 @@ def step(session: Session, now: datetime, not_before: datetime, backup: Callable
     cron, zone = session.settings.schedule, session.settings.zone
     if cron is None:
         return not_before
-    noted = session.home.read(STATE).get("served_until")
+    noted = session.home.read(AGENT_STATE).get("served_until")
     served = served_until(datetime.fromisoformat(noted) if noted else None, now)
     if is_due(cron, zone, served, now) and now >= not_before:
         try:
@@ -59,8 +57,8 @@ def step(session: Session, now: datetime, not_before: datetime, backup: Callable
             _log({"event": "failed", "reason": str(error)})
             not_before = now + RETRY
     state = {"served_until": served.isoformat(), "next": next_after(cron, zone, max(served, now)).isoformat()}
-    if state != session.home.read(STATE):
-        session.home.write(STATE, json.dumps(state))
+    if state != session.home.read(AGENT_STATE):
+        session.home.write(AGENT_STATE, json.dumps(state))
     return not_before
 
 

@@ -1,11 +1,18 @@
-"""Whether a stack's backups are as promised, from what its agent noted. Pure."""
+"""Whether a stack's backups are as promised, from what its agent and jobs noted. Pure but for `look_at_backups`."""
 
+import json
+import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from operations.backup.launch import agent_container
+from operations.backup.session import AGENT_STATE, HOME, STATUS
 from operations.backup.settings import BackupSettings
+from operations.inventory import Inventory
+
+ANSWER_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -15,6 +22,25 @@ class BackupHealth:
     summary: str
     problems: tuple[str, ...] = ()
     hints: tuple[str, ...] = ()
+
+
+def look_at_backups(inventory: Inventory) -> BackupHealth | None:
+    """Ask the agent's container what was noted last; None for a stack whose backups nobody makes by themselves."""
+    settings = BackupSettings.model_validate(inventory.spec.get("backup", {}))
+    if not settings.needs_agent:
+        return None
+    files = " ".join(f"{HOME}/{name}" for name in (STATUS, AGENT_STATE))
+    script = f"for file in {files}; do cat $file 2>/dev/null || echo '{{}}'; echo; done"
+    try:
+        answer = subprocess.run(
+            ["docker", "exec", agent_container(inventory.stack), "sh", "-c", script],
+            capture_output=True, text=True, check=False, timeout=ANSWER_SECONDS,
+        )  # fmt: skip
+        noted = [json.loads(line) for line in answer.stdout.splitlines() if line.startswith("{")]
+    except (OSError, ValueError, subprocess.TimeoutExpired):
+        noted = []
+    status, agent = noted if len(noted) == 2 else (None, None)
+    return judge(settings, status, agent, datetime.now(UTC), inventory.stack)
 
 
 def judge(

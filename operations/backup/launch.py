@@ -30,6 +30,7 @@ DOCKER_FAILED = 125
 TAKEN = ("address already in use", "already in use by container")
 
 _ROOT = Path(__file__).resolve().parent.parent.parent
+ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 BOOTSTRAP = (
     "import sys,base64,tempfile;"
     "code=tempfile.NamedTemporaryFile(suffix='.zip');"
@@ -41,6 +42,11 @@ BOOTSTRAP = (
 def home_volume(stack: str) -> str:
     """The volume with the repository's password and what happened last; it outlives the stack."""
     return f"redis-{stack}-backup"
+
+
+def agent_container(stack: str) -> str:
+    """The container that follows a stack's schedule."""
+    return f"redis-{stack}-backup-agent"
 
 
 def repository_volume(stack: str) -> str:
@@ -66,7 +72,8 @@ def code() -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for file in sorted((_ROOT / "operations").rglob("*.py")):
-            archive.write(file, file.relative_to(_ROOT).as_posix())
+            entry = zipfile.ZipInfo(file.relative_to(_ROOT).as_posix(), ZIP_TIME)  # the same bytes from every checkout
+            archive.writestr(entry, file.read_bytes(), zipfile.ZIP_DEFLATED)
     return buffer.getvalue()
 
 

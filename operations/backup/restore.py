@@ -16,6 +16,7 @@ from operations.backup.fetch import FENCE, TARGETS
 from operations.backup.fit import Fit, fit, primaries_of
 from operations.backup.launch import Place, run_job
 from operations.backup.manifest import Manifest, ShardRecord, gaps
+from operations.backup.settings import BackupSettings
 from operations.connect import Fleet, Refused, Timeouts
 from operations.containers import Containers
 from operations.errors import CheckFailed, ToolkitError, Unreachable, UsageError
@@ -34,6 +35,10 @@ POLL_SECONDS = 0.05
 POLL_TIMEOUTS = Timeouts(connect_seconds=1.0, command_seconds=2.0)
 
 Report = Callable[[dict[str, Any]], None]
+
+
+class HoldsData(UsageError):
+    """The target has keys that nobody gave up."""
 
 
 @dataclass
@@ -61,7 +66,7 @@ def is_fenced(containers: Containers, nodes: Sequence[NodeEntry]) -> str | None:
 def restore(place: Place, access: Access, manifest: Manifest, replace: bool, report: Report = lambda _: None) -> Restored:
     """Restore `manifest` (from the repository at `place`) into the running stack of `access`; see the module.
 
-    Raises UsageError when it holds data and `replace` was not said, CheckFailed when the set is not whole, does not fit or is
+    Raises HoldsData when it holds data and `replace` was not said, CheckFailed when the set is not whole, does not fit or is
     not what was stored.
     """
     began = time.monotonic()
@@ -125,10 +130,10 @@ def _wake(access: Access, containers: Containers) -> Observation:
 
 
 def _refuse_data(access: Access, containers: Containers, seen: Observation, replace: bool) -> None:
-    """Raises UsageError for a stack with data that nobody gave up; one that an unfinished restore has fenced was given up."""
+    """Raises HoldsData for a stack with data that nobody gave up; one that an unfinished restore has fenced was given up."""
     keys = sum(seen.of(name).keys for name in primaries_of(seen, access.inventory))
     if keys and not replace and not is_fenced(containers, access.inventory.data_nodes):
-        raise UsageError(
+        raise HoldsData(
             f"stack {access.inventory.stack} holds {keys:,} keys, which a restore would replace; restore into another stack "
             "(--to), or say --replace to give them up"
         )
@@ -206,3 +211,24 @@ def lift_fence(access: Access, containers: Containers) -> None:
         for name, answer in fleet.each(lambda link: link.ask("ACL", "LOAD")).items():
             if isinstance(answer, ToolkitError | Refused):
                 raise CheckFailed(f"{name} did not let applications in again: {answer}")
+
+
+def born_from(access: Access, source: Mapping[str, str], report: Callable[[str], None]) -> str:
+    """Bring a backup into a stack that was just made; returns what was done. `source` is a spec's `restore_from`.
+
+    A stack that holds data (it adopted kept volumes) is left as it is.
+    """
+    place = Place(source["stack"], BackupSettings(repository=source["repository"]), access)
+    manifest = Manifest.model_validate(run_job(place, "show", backup=source["backup"]))
+
+    def tell(event: dict[str, Any]) -> None:
+        if event.get("event") == "phase":
+            report(str(event["text"]))
+
+    try:
+        done = restore(place, access, manifest, replace=False, report=tell)
+    except HoldsData as error:
+        report(f"restore_from is left alone: {error}")
+        return "left alone: it holds data"
+    report(f"born from backup {done.backup} of stack {source['stack']}: {sum(done.keys.values()):,} keys")
+    return done.backup

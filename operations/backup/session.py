@@ -22,6 +22,9 @@ LOCAL = "/repository"
 PASSWORD = "password"  # noqa: S105 - a file's name
 PASSWORD_BYTES = 32
 SECRETS_FILE = "secrets.json"
+STATUS = "status.json"
+AGENT_STATE = "agent.json"
+"""What the agent is about to do; apart from what jobs note, so that neither overwrites the other."""
 SECRET_NAMES = (
     "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_DEFAULT_REGION", "RESTIC_REST_USERNAME",
     "RESTIC_REST_PASSWORD", "AZURE_ACCOUNT_NAME", "AZURE_ACCOUNT_KEY", "GOOGLE_PROJECT_ID", "B2_ACCOUNT_ID", "B2_ACCOUNT_KEY",
@@ -60,11 +63,11 @@ class Home:
 
     def status(self) -> dict[str, Any]:
         """What happened last: times and ids, nothing secret."""
-        return self.read("status.json")
+        return self.read(STATUS)
 
     def note(self, **what: object) -> None:
         """Add to what happened last."""
-        self.write("status.json", json.dumps({**self.status(), **what}))
+        self.write(STATUS, json.dumps({**self.status(), **what}))
 
     def read(self, name: str) -> dict[str, Any]:
         """A file of JSON; empty when there is none, or half a one of a machine that lost power."""

@@ -48,6 +48,7 @@ def _place(value: str) -> str:
     return value
 
 
+RepositoryPlace = Annotated[str, AfterValidator(_place)]
 Cron = Annotated[str, AfterValidator(_cron)]
 
 
@@ -89,7 +90,7 @@ class BackupSettings(_Section):
     time_zone: Annotated[str, AfterValidator(_zone)] = Field(
         "UTC", description="time zone of the schedules and of days, weeks, months"
     )
-    repository: Annotated[str, AfterValidator(_place)] = Field(
+    repository: RepositoryPlace = Field(
         VOLUME,
         description="volume (a Docker volume of the stack's own), a path on the Docker host, or s3:…, sftp:…, rest:…",
     )

@@ -75,6 +75,34 @@ def registered(request: pytest.FixtureRequest) -> Iterator[tuple[Plan, Recorder,
 Registered = tuple[Plan, Recorder, dict[str, Any]]
 
 
+def test_a_schedule_brings_an_agent_that_is_hardened_and_told_by_the_carrier_alone() -> None:
+    plan = plan_of("cluster", backup={"schedule": "0 3 * * *", "repository": "/srv/backups"})
+    recorder, _ = register(plan)
+    agent = recorder.of_type("Container")["backup-agent"]
+    assert agent["readOnly"] is True
+    assert agent["capabilities"] == {"drops": ["ALL"]}
+    assert agent["networksAdvanced"][0]["ipv4Address"] == "10.213.7.252"
+    assert {mount["containerPath"]: mount.get("hostPath") or mount.get("volumeName") for mount in agent["volumes"]} == {
+        "/config": "redis-shop-config", "/backup": "redis-shop-backup", "/repository": "/srv/backups",
+    }  # fmt: skip
+    assert not any(secret in json.dumps(agent) for secret in PASSWORDS.values())
+    request = json.loads(
+        next(
+            one["content"] for one in recorder.of_type("Container")["carrier"]["uploads"] if one["file"].endswith("request.json")
+        )
+    )
+    assert request["passwords"] == {"backup": "backup-secret"}
+    assert request["inventory"]["nodes"][0]["host"] == "10.213.7.10"
+
+
+def test_a_stack_without_a_schedule_has_no_agent_and_one_without_restore_from_no_restoration() -> None:
+    recorder, _ = register(plan_of("standalone"))
+    assert "backup-agent" not in recorder.of_type("Container")
+    assert not recorder.of_type(":Restoration")
+    born, _ = register(plan_of("standalone", restore_from={"stack": "shop"}))
+    assert born.of_type(":Restoration")["restoration"]["source"] == {"stack": "shop", "backup": "latest", "repository": "volume"}
+
+
 def nodes(registered: Registered) -> dict[str, dict[str, Any]]:
     plan, recorder, _ = registered
     containers = recorder.of_type("Container")

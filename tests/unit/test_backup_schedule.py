@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from operations.backup.agent import RETRY, STATE, step
+from operations.backup.agent import RETRY, step
 from operations.backup.health import judge
 from operations.backup.schedule import is_due, next_after, served_until
-from operations.backup.session import Home, Session
+from operations.backup.session import AGENT_STATE, Home, Session
 from operations.backup.settings import BackupSettings
 from operations.errors import Unreachable
 
@@ -50,7 +50,7 @@ def test_the_agent_makes_a_backup_when_it_is_due_and_not_twice(tmp_path: Path) -
     step(one, NOON + timedelta(hours=16), early, made.append)
     step(one, NOON + timedelta(hours=16, seconds=5), early, made.append)
     assert made == [one]
-    assert one.home.read(STATE)["next"].startswith("2026-07-02T03:00:00")
+    assert one.home.read(AGENT_STATE)["next"].startswith("2026-07-02T03:00:00")
 
 
 def test_a_failed_backup_is_tried_again_after_a_while(tmp_path: Path) -> None:

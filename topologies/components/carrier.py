@@ -6,6 +6,7 @@ A changed file replaces the carrier in a moment; the nodes, which mount the volu
 import pulumi
 import pulumi_docker as docker
 
+from topologies.agent import agent_files
 from topologies.components.node import label_args
 from topologies.plan import Plan
 from topologies.render import CONFIG, shared_files, stack_files
@@ -24,7 +25,7 @@ def carrier(
     """All files of the stack; those with secrets are secret in the state."""
 
     def uploads(known: dict[str, str]) -> list[docker.ContainerUploadArgs]:
-        files = shared_files() | stack_files(plan, known)
+        files = shared_files() | stack_files(plan, known) | agent_files(plan, known)
         return [
             docker.ContainerUploadArgs(file=f"{CONFIG}/{path}", content=text, permissions=READABLE)
             for path, text in sorted(files.items())

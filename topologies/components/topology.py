@@ -13,10 +13,11 @@ from pulumi.dynamic import Resource
 
 from operations.inventory import NodeEntry
 from topologies import outputs
+from topologies.components.agent import backup_agent
 from topologies.components.carrier import carrier
 from topologies.components.node import data_volume, node_container, replacing, volume_labels
 from topologies.plan import Plan
-from topologies.providers import ConvergenceProvider, CredentialsProvider, GateProvider
+from topologies.providers import ConvergenceProvider, CredentialsProvider, GateProvider, RestorationProvider
 from topologies.render import USERS, stack_files
 
 COMPONENT_TYPE = "redis:topology:Topology"
@@ -46,6 +47,15 @@ class Gate(Resource, module="redis", name="Gate"):
 
     def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions) -> None:
         super().__init__(GateProvider(), name, props, opts)
+
+
+class Restoration(Resource, module="redis", name="Restoration"):
+    """The data that a new stack is born with."""
+
+    outcome: pulumi.Output[str]
+
+    def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions) -> None:
+        super().__init__(RestorationProvider(), name, {**props, "outcome": None}, opts)
 
 
 @dataclass(frozen=True)
@@ -92,6 +102,8 @@ class Topology(pulumi.ComponentResource):
         bearer = carrier(plan, image.image_id, config, passwords, self)
 
         declared = outputs.inventory(plan, "", "")
+        if plan.spec.backup.needs_agent:
+            backup_agent(plan, network, bearer, self)
         made: dict[str, docker.Container] = {}
         # Nodes that are missing come first, all at once: only when they are back may a standing one be taken down.
         missing: list[docker.Container] = []
@@ -135,6 +147,10 @@ class Topology(pulumi.ComponentResource):
         self.inventory = pulumi.Output.all(image.image_id, convergence.version).apply(
             lambda known: outputs.inventory(plan, known[0], known[1])
         )
+        if plan.spec.restore_from is not None:
+            born: dict[str, Any] = {"inventory": self.inventory, "credentials": pulumi.Output.secret(passwords)}
+            source = plan.spec.restore_from.model_dump(mode="json")
+            Restoration("restoration", {**born, "source": source}, pulumi.ResourceOptions(parent=self, depends_on=[convergence]))
         self.credentials = pulumi.Output.secret(passwords)
         self.connection = pulumi.Output.secret(passwords.apply(lambda known: outputs.connection(plan, known)))
         self.register_outputs({})

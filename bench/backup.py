@@ -1,0 +1,278 @@
+#!/usr/bin/env python3
+"""Measures backups next to what people do by hand, alternating in one run on one stack: BGSAVE and a copy, `redis-cli --rdb`.
+
+usage: bench/backup.py [large|small] [--repeat N] [--keys N] [--out FILE]
+
+large: values of 1 KB, unique and incompressible; small: 20 bytes. The engine writes without compression. A writer sets keys all
+the time while the latencies with and without a backup are taken. A tenth of the keys is written anew before each backup, so that
+deduplication helps as it does in life; the first one stores everything and stands apart.
+"""
+
+import json
+import os
+import platform
+import re
+import statistics
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from operations.backup.launch import IMAGE, Place, run_job
+from operations.backup.manifest import Manifest
+from operations.backup.restore import restore
+from operations.backup.settings import BackupSettings
+from operations.clients import application_client
+from operations.connect import Fleet, node_client
+from operations.inventory import Access, NodeEntry
+from operations.observe import observe
+from operations.parse import info_fields, text
+from scripts._command import make_console, run
+from tests.live.harness import engine, throw_away_stack
+from tests.waiting import wait_until
+
+CASES = {"large": (1_000_000, 1000), "small": (3_000_000, 20)}
+QUIET_SECONDS = 10.0
+WRITES_PER_SECOND = 2000
+BATCH = 500
+SPEC: dict[str, Any] = {
+    "topology": "replication",
+    "replicas": 1,
+    "persistence": {"policy": "aof"},
+    "parameters": {"rdbcompression": "no"},
+    "backup": {"retention": {"last": 50}},
+}
+OUT = "/out"
+
+
+@dataclass(frozen=True)
+class Taken:
+    """One run: bytes that were stored and seconds that it took."""
+
+    way: str
+    bytes: int
+    seconds: float
+
+    @property
+    def rate(self) -> float:
+        """MB/s of RDB."""
+        return self.bytes / self.seconds / 1e6
+
+
+def write(access: Access, first: int, count: int, size: int) -> None:
+    """Set `count` keys from number `first` on to new random values."""
+    client: Any = application_client(access)
+    for at in range(first, first + count, BATCH):
+        pipe = client.pipeline(transaction=False)
+        for number in range(at, min(at + BATCH, first + count)):
+            pipe.set(f"key:{number:08}", os.urandom(size))
+        pipe.execute()
+    client.close()
+
+
+class Writer:
+    """Sets keys at a fixed rate in a thread and remembers how long each took; use as a context."""
+
+    def __init__(self, access: Access) -> None:
+        self.seconds: list[float] = []
+        self._access = access
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._work, daemon=True)
+
+    def _work(self) -> None:
+        client: Any = application_client(self._access)
+        due = time.perf_counter()
+        number = 0
+        while not self._stop.is_set():
+            due += 1 / WRITES_PER_SECOND
+            if (pause := due - time.perf_counter()) > 0:
+                time.sleep(pause)
+            client.set(f"writer:{number % 10_000}", b"x" * 100)
+            self.seconds.append(time.perf_counter() - due)  # from when it was due: a stall is not hidden by the writer's own wait
+            number += 1
+        client.close()
+
+    def __enter__(self) -> "Writer":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    @property
+    def p99_ms(self) -> float:
+        return statistics.quantiles(self.seconds, n=100)[98] * 1000
+
+
+def ours(place: Place, _: NodeEntry) -> Taken:
+    began = time.monotonic()
+    made = Manifest.model_validate(run_job(place, "create"))
+    return Taken("backup.py create", made.bytes, time.monotonic() - began)
+
+
+def bgsave_and_copy(place: Place, replica: NodeEntry) -> Taken:
+    """BGSAVE on the replica, then its file copied onto another volume."""
+    assert place.access is not None
+    with Fleet(place.access, [replica]) as fleet:
+        link = fleet.links[replica.name]
+        began = time.monotonic()
+        link.ask("BGSAVE")
+
+        def running() -> str:
+            fields = info_fields(text(link.ask("INFO", "persistence")))
+            return "" if fields["rdb_bgsave_in_progress"] == "0" else "it runs"
+
+        wait_until("the end of BGSAVE", running, 600, poll_seconds=0.02)
+    script = f"cp /data/dump.rdb {OUT}/copy.rdb && sync {OUT}/copy.rdb && stat -c %s {OUT}/copy.rdb && rm {OUT}/copy.rdb"
+    size = int(client_container(place, script, f"{replica.volume}:/data:ro"))
+    return Taken("BGSAVE + copy", size, time.monotonic() - began)
+
+
+def redis_cli(place: Place, replica: NodeEntry) -> Taken:
+    """redis-cli --rdb to a file on another volume."""
+    began = time.monotonic()
+    script = (
+        f"redis-cli --user backup -h {replica.address} -p {replica.port} --rdb {OUT}/copy.rdb >/dev/null 2>&1 && "
+        f"sync {OUT}/copy.rdb && stat -c %s {OUT}/copy.rdb && rm {OUT}/copy.rdb"
+    )
+    return Taken("redis-cli --rdb", int(client_container(place, script)), time.monotonic() - began)
+
+
+def client_container(place: Place, script: str, *volumes: str) -> str:
+    """Run a shell script where a person would, beside the stack; the password comes by the environment."""
+    assert place.access is not None
+    network = place.access.inventory.network
+    words = [word for volume in (f"redis-{place.stack}-repository-peer:{OUT}", *volumes) for word in ("--volume", volume)]
+    address = f"{network.subnet.rpartition('.')[0]}.249"
+    command = [
+        "docker",
+        "run",
+        "--rm",
+        "--env",
+        "REDISCLI_AUTH",
+        "--network",
+        network.name,
+        "--ip",
+        address,
+        *words,
+        IMAGE,
+        "sh",
+        "-c",
+    ]
+    environment = {**os.environ, "REDISCLI_AUTH": place.access.credentials.password("backup")}
+    return subprocess.run([*command, script], env=environment, check=True, capture_output=True, text=True).stdout.strip()
+
+
+WAYS: tuple[Callable[[Place, NodeEntry], Taken], ...] = (ours, bgsave_and_copy, redis_cli)
+
+
+def load_seconds(primary: NodeEntry) -> float:
+    """How long the server itself says that it loaded its files at its last start."""
+    log = engine().containers.get(primary.container).logs(tail=400).decode(errors="replace")
+    return float(re.findall(r"DB loaded from .*?: ([0-9.]+) seconds", log)[-1])
+
+
+def restored(place: Place, primary: NodeEntry) -> dict[str, float]:
+    """A restore of the newest backup, split, beside the peers that it is made of: restic alone, the server's load alone."""
+    assert place.access is not None
+    manifest = Manifest.model_validate(run_job(place, "show", backup="latest"))
+    done = restore(place, place.access, manifest, replace=True)
+    began = time.monotonic()
+    run_job(place, "verify", backup="latest")
+    alone = time.monotonic() - began
+    load = load_seconds(primary)
+    return {
+        "fetched": done.fetched_seconds, "loaded": done.loaded_seconds, "redundant": done.redundant_seconds,
+        "open": done.open_seconds,
+        "restic_alone": alone, "load_alone": load, "ratio": done.loaded_seconds / (alone + load),
+    }  # fmt: skip
+
+
+def primary_and_replica(access: Access) -> tuple[NodeEntry, NodeEntry]:
+    seen = observe(access)
+    first, second = access.inventory.data_nodes
+    return (first, second) if seen.of(first.name).is_primary else (second, first)
+
+
+def main(
+    case: Annotated[str, typer.Argument(metavar="large|small")] = "large",
+    repeat: Annotated[int, typer.Option(min=1)] = 3,
+    keys: Annotated[int, typer.Option(help="Keys instead of the case's own number.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="File for the raw figures.")] = None,
+) -> None:
+    """Compare throughput, latency of clients, and a restore."""
+    count, size = keys or CASES[case][0], CASES[case][1]
+    console = make_console()
+    memory = f"{max(64, count * (size + 120) * 2 // 1024**2)}mb"
+    spec = {**SPEC, "memory": {"maxmemory": memory}, "replication": {"backlog": "16mb"}}
+    with tempfile.TemporaryDirectory() as folder, throw_away_stack("bench-backup", spec, Path(folder)) as stack:
+        stack.up().ok()
+        access = stack.access()
+        stack.wait_healthy(access, 60)
+        place = Place(stack.name, BackupSettings.model_validate(spec["backup"]), access)
+        primary, replica = primary_and_replica(access)
+        try:
+            write(access, 0, count, size)
+            first = ours(place, replica)
+            runs: list[Taken] = []
+            during: list[float] = []
+            for number in range(repeat):
+                for way in WAYS:
+                    write(access, count // 10 * (number % 10), count // 10, size)
+                    runs.append(way(place, replica))
+                    console.print(f"{runs[-1].way}: {runs[-1].rate:.0f} MB/s", markup=False)
+            with Writer(access) as quiet:
+                time.sleep(QUIET_SECONDS)
+            for _ in range(repeat):
+                write(access, 0, count // 10, size)
+                with Writer(access) as busy:
+                    ours(place, replica)
+                during.append(busy.p99_ms)
+            back = restored(place, primary)
+        finally:
+            client = node_client(access, primary)
+            client.close()
+            remove_volume(f"redis-{stack.name}-repository-peer")
+        show(runs, first, quiet.p99_ms, during, back)
+        if out:
+            facts = {"date": time.strftime("%Y-%m-%d"), "machine": platform.platform(), "cores": os.cpu_count(), "case": case}
+            raw = {**facts, "keys": count, "value_bytes": size, "first_mb_s": first.rate, "p99_quiet_ms": quiet.p99_ms,
+                   "p99_during_ms": during,
+                   "restore": back, "runs": [(run.way, run.bytes, run.seconds) for run in runs]}  # fmt: skip
+            out.write_text(json.dumps(raw, indent=1) + "\n")
+
+
+def remove_volume(name: str) -> None:
+    subprocess.run(["docker", "volume", "rm", "--force", name], check=False, capture_output=True)
+
+
+def show(runs: Sequence[Taken], first: Taken, quiet_ms: float, during_ms: Sequence[float], back: dict[str, float]) -> None:
+    """min / median / max of every way, and the ratios that the issue of this feature promised."""
+    console = make_console()
+    table = Table(title="backup, MB/s of RDB")
+    for name in ("way", "min", "median", "max", "ours / this"):
+        table.add_column(name, justify="left" if name == "way" else "right")
+    rates: dict[str, list[float]] = {}
+    for one in runs:
+        rates.setdefault(one.way, []).append(one.rate)
+    mine = statistics.median(rates["backup.py create"])
+    for way, found in rates.items():
+        middle = statistics.median(found)
+        table.add_row(way, f"{min(found):.0f}", f"{middle:.0f}", f"{max(found):.0f}", f"{mine / middle:.2f}")
+    console.print(table)
+    console.print(f"first backup, everything new: {first.rate:.0f} MB/s")
+    latencies = " / ".join(f"{value:.2f}" for value in (min(during_ms), statistics.median(during_ms), max(during_ms)))
+    console.print(f"p99 of writes: {quiet_ms:.2f} ms without, {latencies} ms during a backup")
+    console.print("restore, s: " + ", ".join(f"{name} {value:.2f}" for name, value in back.items()))
+
+
+if __name__ == "__main__":
+    run(main)
