@@ -185,10 +185,11 @@ def _uses(journal: Journal) -> str:
         promises = "".join(
             f"<li>{_pill(o.verdict)} {escape(o.text)} (allowed: {escape(o.limit or 'not known')})</li>" for o in use.outcomes
         )
-        details = "".join(f"<li>{escape(detail)}</li>" for detail in use.details)
+        examples = "".join(f"<li>{escape(detail)}</li>" for detail in use.details)
+        opened = f'<details><summary>Examples</summary><ul class="details">{examples}</ul></details>' if examples else ""
         rows.append(
             f"<tr><td>{_pill(use.verdict)}</td><td>{escape(use.name)}</td><td>{escape(use.sentence)}"
-            f'<ul class="details">{promises}{details}</ul></td><td class="soft">{f"run {number}" if many else ""}</td></tr>'
+            f'<ul class="details">{promises}</ul>{opened}</td><td class="soft">{f"run {number}" if many else ""}</td></tr>'
         )
     featured = min((rep for rep in journal.repetitions if rep.uses), key=lambda rep: min(_ORDER[use.verdict] for use in rep.uses))
     legend = _legend((("ok", "done"), ("fail", "refused"), ("info", "unknown end"), ("role diamond", "a promise was broken")))

@@ -315,6 +315,9 @@ class Stack:
         for container in engine().containers.list(all=True, filters={"label": f"{DRILL}={self.name}"}, ignore_removed=True):
             with contextlib.suppress(NotFound, APIError):
                 container.remove(force=True)
+        for volume in engine().volumes.list(filters={"label": f"{DRILL}={self.name}"}):
+            with contextlib.suppress(NotFound, APIError):
+                volume.remove(force=True)
         if self.stack_file.exists():
             self.pulumi("cancel", "--yes", "--stack", self.name)
             # Nothing has to be handed over any more: killed servers make room at once.
