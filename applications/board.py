@@ -13,6 +13,7 @@ if redis.call('SET', KEYS[2], 1, 'NX', 'EX', ARGV[3]) then
     redis.call('ZINCRBY', KEYS[1], ARGV[2], ARGV[1])
     return 1
 end
+redis.call('EXPIRE', KEYS[2], ARGV[3])
 return 0
 """)
 

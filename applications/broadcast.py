@@ -12,7 +12,10 @@ from applications.call import Client, Confirm, Script, run
 REMEMBERED_SECONDS = 600
 
 _PUBLISH = Script("""
-if not redis.call('SET', KEYS[2], 1, 'NX', 'EX', ARGV[3]) then return 0 end
+if not redis.call('SET', KEYS[2], 1, 'NX', 'EX', ARGV[3]) then
+    redis.call('EXPIRE', KEYS[2], ARGV[3])
+    return 0
+end
 redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[4], '*', 'n', ARGV[1], 'b', ARGV[2])
 return 1
 """)

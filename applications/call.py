@@ -2,6 +2,9 @@
 
 `WAIT` speaks of the connection that it is sent on: on another one than its write (redis-py reconnects by itself) it answers at
 once and proves nothing. So write and WAIT travel together, in one pipeline on one connection.
+
+And it speaks of the last *write* of that connection. So a script that may be repeated, because nobody knows how it ended, writes
+something also when all was done before; else the second WAIT would confirm what it has not looked at.
 """
 
 import hashlib

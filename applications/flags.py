@@ -13,7 +13,7 @@ from applications.call import Client, Confirm, Script, run
 
 _DECLARE = Script("""
 local held = tonumber(redis.call('HGET', KEYS[1], ARGV[1] .. ':version') or 0)
-if held >= tonumber(ARGV[3]) then return 0 end
+if held > tonumber(ARGV[3]) then return 0 end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2], ARGV[1] .. ':version', ARGV[3])
 return 1
 """)

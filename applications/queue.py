@@ -18,7 +18,10 @@ REMEMBERED_SECONDS = 600
 """So long the number of a job is known, and a repeated `put` does nothing."""
 
 _PUT = Script("""
-if not redis.call('SET', KEYS[2], 1, 'NX', 'EX', ARGV[3]) then return 0 end
+if not redis.call('SET', KEYS[2], 1, 'NX', 'EX', ARGV[3]) then
+    redis.call('EXPIRE', KEYS[2], ARGV[3])
+    return 0
+end
 redis.call('XADD', KEYS[1], '*', 'job', ARGV[1], 'body', ARGV[2])
 return 1
 """)

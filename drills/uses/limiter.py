@@ -58,7 +58,7 @@ def judge_as(use: str, title: str, facts: Facts, count: Count, limit: int) -> Fi
         ]
     if inside:
         text = f"at most {most_inside} admitted in {WINDOW_SECONDS:g} s, in a fault"
-        bound = limit if facts.lost == 0 else 2 * limit
+        bound = limit if facts.lost == 0 and not facts.waits else 2 * limit  # limiters do not wait
         outcomes.append(
             measured_only(use, "admitted in a fault", most_inside, text) if facts.lost == "any"
             else allowed(use, "admitted in a fault", bound, most_inside, text)

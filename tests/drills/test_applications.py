@@ -3,16 +3,24 @@
 Sentinel with one drill belongs to `make test`; cluster, more drills, waiting for replicas and all twins to the full run.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 
+from applications.board import Board
+from applications.broadcast import Channel
+from applications.flags import Flags
+from applications.lock import FencedLock
+from applications.queue import StreamQueue
+from applications.session import Sessions
+from applications.visits import Visits
 from drills import journal as journals
 from drills.journal import UseEntry, worst_uses
 from drills.uses.catalogue import CAREFUL, CARELESS
 from drills.workload.plan import KEY_PREFIX
+from operations.clients import application_client
 from operations.connect import node_client
 from operations.errors import ExitCode
 from operations.inventory import Access, Topology
@@ -24,6 +32,8 @@ from tests.live.harness import ROOT, Stack, throw_away_stack
 SURE = ("lock-careless", "queue-careless", "write-behind-careless", "visits-careless", "leaderboard-careless")
 """Twins that break without any luck: what breaks them happens at counted turns."""
 HEALTHY_SECONDS = 90
+COMMAND_BYTES = 25
+"""More than the PING that a primary sends to its replicas, less than any command with a key."""
 STRANGERS = {f"stranger:{number}": f"value {number}" for number in range(50)}
 
 
@@ -70,6 +80,32 @@ class Applications:
     def test_careless_uses_are_caught(self, stack: Stack, tmp_path: Path, record_property: Any) -> None:
         found = self.play(stack, "crash-primary", SURE, tmp_path, record_property)
         assert [name for name, use in found.items() if use.verdict != "false"] == []
+
+    def test_what_is_repeated_writes_again_so_that_wait_has_something_to_wait_for(self, stack: Stack) -> None:
+        access = stack.access()
+        stack.wait_healthy(access, HEALTHY_SECONDS)
+        client = application_client(access)
+        name, prefix = "repeated", f"{KEY_PREFIX}:repeated"
+        lock = FencedLock(client, name, 60, prefix=f"{prefix}:lock")
+        repeated: dict[str, Callable[[], object]] = {
+            "lock": lock.acquire,
+            "queue": lambda: StreamQueue(client, name, prefix=f"{prefix}:queue").put("1"),
+            "board": lambda: Board(client, name, prefix=f"{prefix}:board").add("player", 1, "1"),
+            "broadcast": lambda: Channel(client, name, prefix=f"{prefix}:broadcast").publish("1"),
+            "flags": lambda: Flags(client, name, {"flag": "off"}, prefix=f"{prefix}:flags").declare("flag", "on", 1),
+            "session start": lambda: Sessions(client, 60, prefix=f"{prefix}:session").start(name, {"user": "1"}),
+            "visits": lambda: Visits(client, name, prefix=f"{prefix}:visits").visit(1),
+        }
+        silent = []
+        for word, do in repeated.items():
+            do()
+            before = offset(access)
+            do()
+            if offset(access) - before < COMMAND_BYTES:
+                silent.append(word)
+        for key in client.scan_iter(match=f"{prefix}:*"):
+            client.delete(key)
+        assert silent == []
 
     @pytest.mark.full
     def test_every_careless_use_is_caught_by_a_drill(self, stack: Stack, tmp_path: Path, record_property: Any) -> None:
@@ -133,6 +169,11 @@ def keys(access: Access) -> tuple[dict[str, str], list[str]]:
             elif key.startswith(KEY_PREFIX) and "probe" not in key:
                 ours.append(key)
     return strangers, ours
+
+
+def offset(access: Access) -> int:
+    """How far all primaries have written, in bytes of replication."""
+    return sum(int(client.info("replication")["master_repl_offset"]) for client in primaries(access))
 
 
 def primaries(access: Access) -> list[Any]:
