@@ -1,6 +1,6 @@
 """Uses of Redis through drills: careful ones hold, every careless twin is caught, and keys of strangers stay as they are.
 
-Sentinel with one drill belongs to `make test`; cluster, more drills, waiting for replicas and all twins to the full run.
+Part of the full run: several instances of every use take a processor of their own.
 """
 
 from collections.abc import Callable, Iterator
@@ -107,7 +107,6 @@ class Applications:
             client.delete(key)
         assert silent == []
 
-    @pytest.mark.full
     def test_every_careless_use_is_caught_by_a_drill(self, stack: Stack, tmp_path: Path, record_property: Any) -> None:
         missing = set(CARELESS)
         for number, drill in enumerate(("crash-primary", "hang-primary", "crash-primary")):
@@ -117,7 +116,6 @@ class Applications:
                 missing -= {name for name, use in found.items() if use.verdict == "false"}
         assert missing == set()
 
-    @pytest.mark.full
     @pytest.mark.parametrize("drill", ["hang-primary", "isolate-primary", "switchover", "rolling-restart"])
     def test_careful_uses_hold_within_what_the_policy_promises(
         self, stack: Stack, drill: str, tmp_path: Path, record_property: Any
@@ -125,7 +123,6 @@ class Applications:
         found = self.play(stack, drill, CAREFUL, tmp_path, record_property)
         assert [f"{use.name}: {use.sentence}" for use in found.values() if use.verdict != "true"] == []
 
-    @pytest.mark.full
     @pytest.mark.parametrize("drill", ["crash-primary", "isolate-primary"])
     def test_nothing_is_lost_when_the_application_waits_for_every_replica(
         self, stack: Stack, drill: str, tmp_path: Path, record_property: Any
@@ -136,6 +133,7 @@ class Applications:
         assert [f"{use.name}: {use.sentence}" for use in found.values() if use.verdict != "true"] == []
 
 
+@pytest.mark.full
 class TestSentinel(Applications):
     topology = "sentinel"
 
