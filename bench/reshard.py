@@ -208,8 +208,17 @@ def main(
     console = make_console()
     found: dict[str, Any] = {}
     started = time.monotonic()
-    spec = {**SPEC, **(BARE if bare else AS_DEFAULT), "engine": {"name": engine, "version": version}}
+    setting = "bare" if bare else "replicas-aof"
+    result = {
+        "machine": {"cores": multiprocessing.cpu_count(), "system": platform.platform()},
+        "engine": {"name": engine, "version": version, "way": way, "setting": setting},
+        "at": time.strftime("%Y-%m-%d %H:%M", time.gmtime()),
+        "load_average": os.getloadavg(),
+        "cases": found,
+    }
     names = cases or list(CASES)
+    path = out or RESULTS / f"{time.strftime('%Y-%m-%d')}-reshard-{engine}-{version}-{setting}-{'-'.join(names)}.json"
+    spec = {**SPEC, **(BARE if bare else AS_DEFAULT), "engine": {"name": engine, "version": version}}
     with tempfile.TemporaryDirectory() as folder, throw_away_stack("bench", spec, Path(folder)) as stack:
         stack.up().ok()
         access = stack.access()
@@ -219,16 +228,8 @@ def main(
             fill(access, CASES[name])
             deadline = started + seconds * number / len(names)
             found[name] = summary(rounds_of(access, CASES[name], rounds, way, home, deadline))
+            path.write_text(json.dumps(result, indent=1) + "\n")  # after each case: removing the stack may be interrupted
             console.print(table_of(name, found[name]))
-    setting = "bare" if bare else "replicas-aof"
-    result = {
-        "machine": {"cores": multiprocessing.cpu_count(), "system": platform.platform()},
-        "engine": {"name": engine, "version": version, "way": way, "setting": setting},
-        "at": time.strftime("%Y-%m-%d %H:%M", time.gmtime()),
-        "cases": found,
-    }
-    path = out or RESULTS / f"{time.strftime('%Y-%m-%d')}-reshard-{engine}-{version}-{setting}-{'-'.join(names)}.json"
-    path.write_text(json.dumps(result, indent=1) + "\n")
     console.print(f"raw figures: {path}", markup=False)
 
 

@@ -8,7 +8,7 @@ from operations.bounds import FaultKind
 from operations.inventory import SCHEMA_VERSION
 from topologies.objectives import policy_of
 from topologies.plan import NodePlan, Plan
-from topologies.render import DATA_RULES, SENTINEL_RULES, declared, sentinel_settings
+from topologies.render import SENTINEL_RULES, data_rules, declared, sentinel_settings
 from topologies.spec import Spec
 
 APPLICATION_USER = "app"
@@ -72,7 +72,7 @@ def inventory(plan: Plan, image_id: str, version: str) -> dict[str, Any]:
         if spec.topology == "cluster"
         else None,
         "parameters": {"data": declared(spec), "sentinel": sentinel_settings(spec) if plan.sentinels else {}},
-        "users": {"data": dict(DATA_RULES), "sentinel": dict(SENTINEL_RULES) if plan.sentinels else {}},
+        "users": {"data": data_rules(spec), "sentinel": dict(SENTINEL_RULES) if plan.sentinels else {}},
         "spec": spec.as_data(),
     }
 

@@ -39,11 +39,14 @@ _ASK_SENTINEL = " ".join(
     )
 )
 
+REPLICATION = "+psync +replconf +ping"
+SLOT_MIGRATION = "~* +@write +select +multi +exec +cluster|syncslots"
+"""What a shard needs at another when Valkey, from 9.0 on, moves slots by itself: it logs in there as `replication`."""
 DATA_RULES: Mapping[str, str] = {
     # Everything on keys, nothing that administers; what client libraries ask of a server is let through.
     "app": f"~* &* +@all -@admin -@dangerous +info +role +sort +sort_ro {_ASK_CLUSTER}",
     "admin": "~* &* +@all",
-    "replication": "+psync +replconf +ping",
+    "replication": REPLICATION,
     # The list of the Sentinel documentation.
     "sentinel": "&* +multi +slaveof +ping +exec +subscribe +config|rewrite +role +publish +info "
     "+client|setname +client|kill +script|kill",
@@ -160,8 +163,14 @@ def _service_conf(plan: Plan, passwords: Mapping[str, str]) -> str:
     return "".join(f"sentinel {name} {service} {value}\n" for name, value in settings.items())
 
 
-def _users_acl(kind: Kind, passwords: Mapping[str, str]) -> str:
-    rules = SENTINEL_RULES if kind == "sentinel" else DATA_RULES
+def data_rules(spec: Spec) -> dict[str, str]:
+    """The rights of each user on data nodes."""
+    migrates = spec.topology == "cluster" and spec.engine.name == "valkey" and int(spec.engine.version.split(".")[0]) >= 9
+    return {**DATA_RULES, "replication": f"{REPLICATION} {SLOT_MIGRATION}"} if migrates else dict(DATA_RULES)
+
+
+def _users_acl(spec: Spec, kind: Kind, passwords: Mapping[str, str]) -> str:
+    rules = SENTINEL_RULES if kind == "sentinel" else data_rules(spec)
     hashes = {user: hashlib.sha256(passwords[user].encode()).hexdigest() for user in rules}
     lines = [f"user {user} reset on #{hashes[user]} {rule}" for user, rule in rules.items()]
     return "\n".join(["user default reset", *lines]) + "\n"
@@ -198,19 +207,19 @@ def stack_files(plan: Plan, passwords: Mapping[str, str]) -> dict[str, str]:
     What all nodes of a kind have in common stands once, in `data/` and `sentinel/`: each upload costs time when a stack starts.
     """
     files = {f"{node.name}/node.env": _node_env(plan, node) for node in plan.nodes}
-    files |= {f"data/{name}": text for name, text in _logins("data", passwords).items()}
+    files |= {f"data/{name}": text for name, text in _logins(plan.spec, "data", passwords).items()}
     files["data/declared.conf"] = _data_conf(plan, passwords)
     if plan.sentinels:
-        files |= {f"sentinel/{name}": text for name, text in _logins("sentinel", passwords).items()}
+        files |= {f"sentinel/{name}": text for name, text in _logins(plan.spec, "sentinel", passwords).items()}
         files["sentinel/declared.conf"] = _sentinel_conf(plan.sentinels[0], passwords)
         files["sentinel/service.conf"] = _service_conf(plan, passwords)
     return files
 
 
-def _logins(kind: Kind, passwords: Mapping[str, str]) -> dict[str, str]:
+def _logins(spec: Spec, kind: Kind, passwords: Mapping[str, str]) -> dict[str, str]:
     """Users of a kind of node, and the passwords that its own scripts need."""
     return {
-        "users.acl": _users_acl(kind, passwords),
+        "users.acl": _users_acl(spec, kind, passwords),
         "admin.password": passwords["admin"],
         "monitor.password": passwords["monitor"],
     }

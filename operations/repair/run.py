@@ -86,14 +86,18 @@ def _assess(access: Access, fleet: Fleet, journal: Journal, accept_loss: bool) -
 
 
 def _patience(picture: Picture, findings: Sequence[Finding]) -> float:
-    """How long to look again before findings are believed: detection and election for a primary that is gone."""
+    """How long to look again before findings are believed.
+
+    A primary that is gone has to be noticed and an heir elected; one that was cut off serves clients again after a while.
+    """
     cluster = picture.inventory.cluster
     timeout = cluster.node_timeout_ms / 1000 if cluster else 5.0
     leaderless = [finding for finding in findings if isinstance(finding, Leaderless)]
     if any(finding.majority for finding in leaderless):
         return 2 * timeout + SETTLE_SECONDS
     silent = any(isinstance(finding, Silent) for finding in findings)
-    if silent and picture.live.uncovered and not leaderless:
+    rejoining = any(not picture.views[name].state_ok for name in set(picture.live.owners.values()))
+    if (silent and picture.live.uncovered and not leaderless) or rejoining:
         return 2 * timeout
     return SETTLE_SECONDS if any(isinstance(finding, PASSING) for finding in findings) else 0.0
 

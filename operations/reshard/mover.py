@@ -16,11 +16,12 @@ from typing import Any
 
 from operations.connect import Refused, Timeouts
 from operations.errors import CheckFailed, ToolkitError, Unreachable
-from operations.inventory import Access, NodeEntry
+from operations.inventory import Access
 from operations.parse import cluster_nodes, format_slots, info_fields
+from operations.reshard.calls import BLOCKING_BYTES_PER_SECOND, GROUP_KEYS, MIGRATE_TIMEOUT_MS, Call, gather, migrate_command
 from operations.reshard.journal import Journal
 from operations.reshard.live import Live
-from operations.reshard.pace import Gate, Limits, Pace, watch_waits
+from operations.reshard.pace import Gate, Limits, Pace, usual_wait, watch_waits
 from operations.reshard.plan import Move, Size, megabytes, ranges_of, slots_in
 from operations.reshard.wire import KeyLink, RawCommand, worked
 
@@ -32,48 +33,13 @@ WAITING_WORKERS = 16
 WAITING_SLOTS = 32
 """Valkey answers a SETSLOT only when the replicas have it, milliseconds later: there the waits of many small groups overlap."""
 SOURCES_PER_TARGET = 2
-GROUP_KEYS = 4000
 GROUP_BYTES = 32_000_000
-CALL_KEYS = 200
-CALL_BYTES = 128_000
-"""Most that one MIGRATE carries, unless a single key is larger."""
-GATHER_KEYS = 400
-"""Keys that are listed and weighed in one question."""
 LARGE_BYTES = 1_000_000
 """A key larger than this is announced."""
-BLOCKING_BYTES_PER_SECOND = 40e6
-"""What MIGRATE carries while its node answers nobody (redis-facts: 10 MB in 232 ms)."""
-MIGRATE_TIMEOUT_MS = 100
-"""Longest silence of the target that a source waits for in each MIGRATE, answering nobody. Every call into a dead target
-waits so long, and a source that waits too long is taken for dead itself (seen): hence the bound on calls in `_carry`."""
 PROBE_TIMEOUTS = Timeouts(connect_seconds=1.0, command_seconds=1.0)
 RETRIES = 5
 REPLICA_SECONDS = 1.0
 REPLICA_POLL_SECONDS = 0.003
-
-GATHER = """
-local keys_left, max_keys, max_bytes = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local found = {}
-for i = 4, #ARGV do
-  if keys_left <= 0 then break end
-  local keys = redis.call('CLUSTER', 'GETKEYSINSLOT', ARGV[i], keys_left)
-  local calls, call, bytes = {}, {0}, 0
-  for _, key in ipairs(keys) do
-    local size = redis.call('MEMORY', 'USAGE', key) or 0
-    if #call > 1 and (#call > max_keys or bytes + size > max_bytes) then
-      call[1] = bytes
-      calls[#calls + 1] = call
-      call, bytes = {0}, 0
-    end
-    call[#call + 1] = key
-    bytes = bytes + size
-  end
-  if #call > 1 then call[1] = bytes; calls[#calls + 1] = call end
-  found[#found + 1] = {#keys, calls}
-  keys_left = keys_left - #keys
-end
-return found
-"""
 
 
 @dataclass
@@ -95,41 +61,6 @@ class Progress:
             self.keys += keys
             self.bytes += size
             self.longest_stall_seconds = max(self.longest_stall_seconds, stall_seconds)
-
-
-@dataclass(frozen=True)
-class Call:
-    """The keys of one MIGRATE, all of one slot."""
-
-    slot: int
-    weight_bytes: int
-    keys: tuple[bytes, ...]
-
-    @property
-    def seconds(self) -> float:
-        """A first guess of what it takes; corrected by experience."""
-        return 100e-6 + 12e-6 * len(self.keys) + self.weight_bytes / BLOCKING_BYTES_PER_SECOND
-
-
-def gather(source: KeyLink, slots: Sequence[int]) -> list[Call]:
-    """The keys of slots in calls of bounded size; of a slot with very many keys only the first ones."""
-    waiting, calls = list(slots), []
-    listed = 0
-    while waiting and listed < GROUP_KEYS:
-        found: Any = worked(source.raw([("EVAL", GATHER, 0, GATHER_KEYS, CALL_KEYS, CALL_BYTES, *waiting)])[0])
-        for slot, (count, parts) in zip(waiting, found, strict=False):
-            calls += [Call(slot, part[0], tuple(part[1:])) for part in parts]
-            listed += count
-        del waiting[: len(found)]
-    return calls
-
-
-def migrate_command(access: Access, target: NodeEntry, call: Call, replace: bool = True) -> RawCommand:
-    """MIGRATE of a call's keys; without `replace`, keys that the target has stay on both sides."""
-    milliseconds = MIGRATE_TIMEOUT_MS + int(call.weight_bytes / BLOCKING_BYTES_PER_SECOND * 2000)
-    login: RawCommand = ("AUTH2", "admin", access.credentials.password("admin"))
-    words: RawCommand = ("REPLACE",) if replace else ()
-    return ("MIGRATE", target.address, target.port, "", 0, milliseconds, *words, *login, "KEYS", *call.keys)
 
 
 def groups_of(moves: Sequence[Move], sizes: Mapping[int, Size], most_slots: int = GROUP_SLOTS) -> Iterator[Move]:
@@ -203,6 +134,7 @@ class Mover:
             for _ in range(min(workers, len(groups))):
                 threads.append(threading.Thread(target=self._work, args=(queue, known_open), name=f"mover-{source}", daemon=True))
         ends = {name for move in moves for name in (move.source, move.target)}
+        self._pace.expect(usual_wait(self._access, ends))
         watching = (self._access, ends, self._pace, self.stop)
         self._started = [*threads, threading.Thread(target=watch_waits, args=watching, name="waits", daemon=True)]
         for thread in self._started:
@@ -352,18 +284,16 @@ class Mover:
         self._suspects.discard(target.node.name)
 
     def _assign(self, links: Mapping[str, KeyLink], group: Move) -> None:
-        """The target first, since its claim with a new epoch is what lasts; its replicas; the source; then everybody else.
-
-        A target that assigns a slot which it is importing takes an epoch above all others, unless it has that already, and tells
-        every node at once. For many slots those messages keep every node busy for many milliseconds; so only the first and the
-        last slot of a group go that way, and the ones between are not marked as importing any more when they are assigned.
-        The first one's epoch is what makes their claim valid.
+        """The target first, since its claim is what lasts; then all replicas; the source; then everybody else.
 
         A replica that is promoted before it heard of the slots would not claim them, and nobody would serve them (seen). Until
         the source is told, it still serves them in that case.
         """
         node_id = self._live.node_id(group.target)
-        self._claim(links[group.target], group.slots, node_id)
+        if self._waits:
+            self._mark(links[group.target], group.slots, "NODE", node_id)
+        else:
+            self._claim(links[group.target], group.slots, node_id)
         self._await_replicas(links, group, node_id)
         commands: list[RawCommand] = [("CLUSTER", "SETSLOT", slot, "NODE", node_id) for slot in group.slots]
         refused = [reply for reply in links[group.source].raw(commands) if isinstance(reply, Refused)]
@@ -378,22 +308,31 @@ class Mover:
                     continue  # it learns of it from the target
 
     def _claim(self, target: KeyLink, slots: Sequence[int], node_id: str) -> None:
-        if self._waits or len(slots) < 3:
-            return self._mark(target, slots, "NODE", node_id)
-        self._mark(target, slots[:1], "NODE", node_id)
-        quiet = [
-            command
-            for slot in slots[1:-1]
-            for command in (("CLUSTER", "SETSLOT", slot, "STABLE"), ("CLUSTER", "SETSLOT", slot, "NODE", node_id))
-        ]
-        for reply in target.raw([*quiet, ("CLUSTER", "SETSLOT", slots[-1], "NODE", node_id)]):
+        """Assign slots at the target without a message to every node for each of them.
+
+        A target that assigns a slot which it is importing takes an epoch above all others, unless it has that already, and sends
+        its whole map to every node at once; each node that learns of slots that way writes its file and waits for the disk,
+        answering nobody. So the slots are not marked any more when they are assigned, unless the epoch has to grow; replicas,
+        which take no orders, hear of it by a MEET from the target, and primaries are told by SETSLOT, which waits for no disk.
+        """
+        answer: Any = target.ask("CLUSTER", "NODES")
+        nodes = cluster_nodes(answer.decode())
+        own = next(node.config_epoch for node in nodes if "myself" in node.flags)
+        first = 0 if all(node.config_epoch < own for node in nodes if node.is_primary and "myself" not in node.flags) else 1
+        self._mark(target, slots[:first], "NODE", node_id)
+        commands: list[RawCommand] = []
+        for slot in slots[first:]:
+            commands += [("CLUSTER", "SETSLOT", slot, "STABLE"), ("CLUSTER", "SETSLOT", slot, "NODE", node_id)]
+        for primary in self._live.primaries:
+            entries = [self._access.inventory.node(name) for name in self._live.replicas_of(primary)]
+            commands += [("CLUSTER", "MEET", e.address, e.port, *([e.bus_port] if e.bus_port else [])) for e in entries]
+        for reply in target.raw(commands):
             worked(reply)
-        return None
 
     def _await_replicas(self, links: Mapping[str, KeyLink], group: Move, node_id: str) -> None:
-        """Until the target's replicas know that it owns the slots; one that does not answer is not waited for."""
+        """Until replicas of both ends know who owns the slots; one that does not answer is not waited for."""
         wanted = set(group.slots)
-        for name in self._live.replicas_of(group.target):
+        for name in (*self._live.replicas_of(group.target), *self._live.replicas_of(group.source)):
             deadline = time.monotonic() + REPLICA_SECONDS
             try:
                 while time.monotonic() < deadline:

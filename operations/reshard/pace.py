@@ -2,14 +2,15 @@
 
 A burst of MIGRATE holds its source, which answers nobody meanwhile. Bursts are cut by an estimate, and the estimate follows the
 slow ones among those that were measured. Besides, what a client waits is measured directly: a PING to each end of the move every
-few milliseconds. While these take too long, because the machines are busy, sources rest between their bursts.
+few milliseconds. While these take too long, because the machines are busy, sources rest between their bursts. Too long is more
+than the limit, and more than twice what it was before the move: resting does not help against what others do.
 """
 
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from operations.errors import ToolkitError
@@ -22,6 +23,8 @@ WINDOW = 64
 SLOW_PART = 0.9
 """Of the waits in a window, this part has to be within the limit."""
 LEAST_SHARE = 0.4
+USUAL_PINGS = 20
+USUAL_PAUSE_SECONDS = 0.002
 SWITCH_SECONDS = 0.0005
 """How long a thread of this process may keep others waiting: with Python's default of 5 ms that would be what is measured."""
 
@@ -73,6 +76,10 @@ class Pace:
         self.share = 1.0
         self.longest_seconds = 0.0
 
+    def expect(self, usual_seconds: float) -> None:
+        """What a slow wait was before the move."""
+        self._limit = max(self._limit, 2 * usual_seconds)
+
     def saw(self, wait_seconds: float) -> None:
         """A client's wait was measured."""
         self._waits.append(wait_seconds)
@@ -81,11 +88,35 @@ class Pace:
         if self._new < WINDOW // 4:
             return
         self._new = 0
-        slow = sorted(self._waits)[int(len(self._waits) * SLOW_PART)]
+        slow = slow_one(self._waits)
         if slow > self._limit:
             self.share = max(LEAST_SHARE, self.share * 0.75)
         elif slow < self._limit / 2:
             self.share = min(1.0, self.share * 1.1)
+
+
+def slow_one(waits: Collection[float]) -> float:
+    """A wait that all but the slowest tenth are within."""
+    return sorted(waits)[int(len(waits) * SLOW_PART)]
+
+
+def usual_wait(access: Access, nodes: Iterable[str]) -> float:
+    """A slow wait at these nodes now, in seconds; 0 for nodes that do not answer, which the mover notices."""
+    waits = [0.0]
+    for name in sorted(nodes):
+        link = KeyLink(access, access.inventory.node(name))
+        try:
+            link.raw([("PING",)])
+            for _ in range(USUAL_PINGS):
+                began = time.perf_counter()
+                link.raw([("PING",)])
+                waits.append(time.perf_counter() - began)
+                time.sleep(USUAL_PAUSE_SECONDS)
+        except ToolkitError:
+            continue
+        finally:
+            link.close()
+    return slow_one(waits)
 
 
 def watch_waits(access: Access, nodes: Iterable[str], pace: Pace, stop: threading.Event) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from topologies.addresses import addressing
 from topologies.plan import Plan, make_plan
-from topologies.render import USERS, declared, failover_bound_seconds, shared_files, stack_files
+from topologies.render import USERS, data_rules, declared, failover_bound_seconds, shared_files, stack_files
 from topologies.spec import Spec
 
 PASSWORDS = {user: f"{user}-secret" for user in USERS}
@@ -78,3 +78,15 @@ def test_the_scripts_hold_no_stack_and_no_secret() -> None:
     files = shared_files()
     assert {"scripts/start.sh", "scripts/health.sh", "scripts/handover.sh"} <= set(files)
     assert all("redis-topologies:shop" not in text for text in files.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "may_write"), [("valkey", "9.1", True), ("valkey", "8.1", False), ("redis", "8.0", False)]
+)
+def test_the_user_of_replication_may_write_only_where_the_engine_moves_slots_with_it(
+    name: str, version: str, may_write: bool
+) -> None:
+    spec = Spec.model_validate({"topology": "cluster", "engine": {"name": name, "version": version}})
+    assert ("+@write" in data_rules(spec)["replication"]) is may_write
+    alone = Spec.model_validate({"topology": "replication", "engine": {"name": name, "version": version}})
+    assert "+@write" not in data_rules(alone)["replication"]

@@ -10,10 +10,11 @@ from operations.errors import CheckFailed, InvalidInput, Unreachable, UsageError
 from operations.observe import Observation
 from operations.parse import SLOT_COUNT, OpenSlot
 from operations.reshard import atomic
+from operations.reshard.calls import GROUP_KEYS
 from operations.reshard.claims import moved_by_others
 from operations.reshard.journal import Entry, _is_dead, _started
 from operations.reshard.live import Live, live_of, require_whole
-from operations.reshard.mover import GROUP_BYTES, GROUP_KEYS, GROUP_SLOTS, groups_of, in_turns
+from operations.reshard.mover import GROUP_BYTES, GROUP_SLOTS, groups_of, in_turns
 from operations.reshard.plan import Move, Size
 from operations.reshard.proposal import weights_for
 from scripts.reshard import parse_weights

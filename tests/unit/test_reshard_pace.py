@@ -44,6 +44,17 @@ def test_moving_takes_less_of_the_time_while_clients_wait_and_all_of_it_when_the
     assert pace.longest_seconds == 0.02
 
 
+def test_waits_that_are_usual_on_that_machine_are_no_reason_to_slow_down() -> None:
+    pace = Pace(LIMITS)
+    pace.expect(0.02)
+    for _ in range(10 * WINDOW):
+        pace.saw(0.03)
+    assert pace.share == 1.0
+    for _ in range(WINDOW):
+        pace.saw(0.05)
+    assert pace.share < 1.0
+
+
 def test_a_few_long_waits_are_no_reason_to_slow_down() -> None:
     pace = Pace(LIMITS)
     for number in range(20 * WINDOW):
