@@ -20,7 +20,7 @@ from operations.backup.catalogue import LATEST
 from operations.backup.job import do_create
 from operations.backup.schedule import is_due, next_after, served_until
 from operations.backup.session import AGENT_STATE, Home, Session
-from operations.errors import ToolkitError
+from operations.errors import Busy, ToolkitError
 
 FOLDER = Path("/config/backup")
 REQUEST = "request.json"
@@ -55,6 +55,8 @@ def step(session: Session, now: datetime, not_before: datetime, backup: Callable
             served = now
         except ToolkitError as error:
             _log({"event": "failed", "reason": str(error)})
+            if not isinstance(error, Busy):
+                session.home.note(last_failure={"at": now.timestamp(), "reason": str(error)})
             not_before = now + RETRY
     state = {"served_until": served.isoformat(), "next": next_after(cron, zone, max(served, now)).isoformat()}
     if state != session.home.read(AGENT_STATE):

@@ -10,7 +10,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 VOLUME = "volume"
 """The repository of a stack that names none: a Docker volume of its own, which `pulumi destroy` leaves alone."""
-REMOTE = ("s3:", "sftp:", "rest:", "azure:", "gs:", "b2:", "swift:")
+REMOTE = ("s3:", "rest:", "azure:", "b2:")
+"""Those of restic's places whose secrets are environment variables alone; SFTP and others need files."""
 _LOGIN = re.compile(r"//[^/@]*:[^/@]*@")
 _ANY_MOMENT = datetime(2026, 1, 1)
 
@@ -42,8 +43,8 @@ def _place(value: str) -> str:
         return value
     if not value.startswith("/"):
         raise ValueError(
-            f"is no repository; use {VOLUME}, an absolute path on the Docker host, or what restic takes: "
-            "s3:https://host/bucket, sftp:user@host:/path, rest:https://host:8000/"
+            f"is no repository; use {VOLUME}, an absolute path on the Docker host, or a remote one as restic writes it: "
+            "s3:https://host/bucket, rest:https://host:8000/, azure:container:/, b2:bucket"
         )
     return value
 
@@ -92,7 +93,7 @@ class BackupSettings(_Section):
     )
     repository: RepositoryPlace = Field(
         VOLUME,
-        description="volume (a Docker volume of the stack's own), a path on the Docker host, or s3:…, sftp:…, rest:…",
+        description="volume (a Docker volume of the stack's own), a path on the Docker host, or s3:…, rest:…, azure:…, b2:…",
     )
     source: Literal["replica", "primary"] = Field(
         "replica", description="which node of a shard is read; a shard without a replica in sync is read from its primary"

@@ -68,7 +68,7 @@ def look(fleet: Fleet, inventory: Inventory) -> dict[str, Seen | ToolkitError]:
 def choose(
     seen: Mapping[str, Seen | ToolkitError], inventory: Inventory, prefer: Literal["replica", "primary"], max_lag_seconds: int
 ) -> tuple[Source, ...]:
-    """One source per shard that serves anything, in order of the shards' numbers (a primary's own).
+    """One source per shard that serves anything, numbered from 1 in the order of their primaries.
 
     Raises Unreachable or CheckFailed naming the shards that cannot be read: a set without them would be worth nothing.
     """

@@ -236,6 +236,7 @@ def test_a_damaged_object_is_named() -> None:
         ("schedule", "daily", "no cron expression"),
         ("time_zone", "Berlin", "no time zone"),
         ("repository", "backups", "absolute path"),
+        ("repository", "sftp:joe@host:/backups", "absolute path"),
         ("repository", "rest:https://joe:secret@host/", "holds a password"),
     ],
 )

@@ -65,6 +65,7 @@ def test_a_failed_backup_is_tried_again_after_a_while(tmp_path: Path) -> None:
     not_before = step(one, due, NOON, fail)
     assert step(one, due + timedelta(seconds=5), not_before, fail) == not_before
     assert len(tries) == 1
+    assert one.home.status()["last_failure"]["reason"] == "the repository is away"
     step(one, due + RETRY, not_before, fail)
     assert len(tries) == 2
 
