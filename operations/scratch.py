@@ -62,13 +62,14 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class ArchivedMoment:
-    """Append-only files in a Docker volume, cut at the end of second `at`. `files` stand in `folder` of the volume."""
+    """Append-only files in a Docker volume, cut at the end of second `at`. `files` stand in `folder` of the volume, each with
+    the number of bytes that count (None: all)."""
 
     name: str
     source: str
     volume: str
     folder: str
-    files: tuple[str, ...]
+    files: tuple[tuple[str, int | None], ...]
     manifest: str
     at: int
 
@@ -236,9 +237,11 @@ def _script(content: Content | None) -> str:
     lines = []
     if isinstance(content, ArchivedMoment):
         here = f"/{FOLDER}/{AOF_FOLDER}"
-        names = " ".join(f"{ARCHIVE}/{content.folder}/{name}" for name in content.files)
         check = "$(command -v redis-check-aof || command -v valkey-check-aof)"
-        lines = [f"cp {names} {here}/", f"{check} --truncate-to-timestamp {content.at} {here}/{AOF_MANIFEST}"]
+        for name, size in content.files:
+            copy = "cat" if size is None else f"head -c {size}"
+            lines.append(f"{copy} {ARCHIVE}/{content.folder}/{name} > {here}/{name}")
+        lines.append(f"{check} --truncate-to-timestamp {content.at} {here}/{AOF_MANIFEST}")
     server = "$(command -v redis-server || command -v valkey-server)"
     return "\n".join([*lines, f"exec {server} /{FOLDER}/{SETTINGS}"])
 

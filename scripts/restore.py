@@ -12,12 +12,16 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from operations.backup.fit import OtherShape
 from operations.backup.launch import run_job
 from operations.backup.manifest import Manifest
+from operations.backup.reshape import restore_reshaped
 from operations.backup.restore import Restored, restore
 from operations.inventory import load_access
 from scripts._command import JsonOption, StackOption, make_console, print_json, run
 from scripts.backup import Report, megabytes, place_of
+from scripts.replay import as_data as replay_as_data
+from scripts.replay import show as show_replay
 
 
 def main(
@@ -27,12 +31,21 @@ def main(
     replace: Annotated[bool, typer.Option("--replace", help="Give up the data that the target holds.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Bring the data of a backup into a running stack of the same shape."""
+    """Bring the data of a backup into a running stack: by files where its shape is the same, else key by key."""
     place = place_of(stack)
     target = load_access(to) if to else place.access or load_access(stack)
     console = make_console(stderr=True)
     manifest = Manifest.model_validate(run_job(place, "show", backup=backup))
-    done = restore(place, target, manifest, replace, reporter(console))
+    try:
+        done = restore(place, target, manifest, replace, reporter(console))
+    except OtherShape:
+        console.print("the target has another shape: every key is passed on to the shard where it belongs", markup=False)
+        reshaped = restore_reshaped(place, target, manifest, replace, reporter(console))
+        if as_json:
+            print_json({"backup": manifest.id, "stack": target.inventory.stack, "reshaped": True, **replay_as_data(reshaped)})
+        else:
+            show_replay(reshaped, target.inventory.stack)
+        return
     if as_json:
         print_json(as_data(done))
         return

@@ -131,7 +131,7 @@ def moments(access: Access, at: int) -> tuple[StackPlan, list[ArchivedMoment]]:
     contents = []
     for node in plan.nodes:
         folder = next(name for (owner, bases), name in folders.items() if owner == node.node and node.base in bases)
-        files = (node.base.name, *(one.name for one in node.increments))
+        files = ((node.base.name, None), *((one.name, one.whole_bytes) for one in node.increments))
         contents.append(
             ArchivedMoment(
                 name=str(node.shard),

@@ -11,50 +11,89 @@ MARK = b"#TS:"
 RDB_MAGIC = (b"REDIS", b"VALKEY")
 AUX, AUX_LIMIT = 0xFA, 64
 CREATED = b"ctime"
+LINE_BYTES = 256
+CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
 class Annotations:
-    """What `scan` found; see `timeline.Increment`. `whole` is the number of bytes up to the end of the last whole command."""
+    """What `scan` found; see `timeline.Increment`. `whole` is the number of bytes up to the end of the last whole command.
+
+    `damaged`: something else than a command follows there. A command without its end is no damage: it was being written.
+    """
 
     first: int | None
     last: int | None
     leads: bool
     clock_back: tuple[int, int] | None
     whole: int
+    damaged: bool = False
+
+
+class _Cut(Exception):
+    """The file ends within a command."""
+
+
+class _Damaged(Exception):
+    """There is no command where one should be."""
 
 
 def scan(path: Path) -> Annotations:
-    """Read an increment from beginning to end; what was cut off at its end is left out."""
+    """Read an increment from beginning to end."""
     first = last = None
-    leads, back, whole = False, None, 0
+    leads, back, whole, damaged = False, None, 0, False
     with path.open("rb", buffering=1 << 20) as file:
-        while line := file.readline():
-            if not line.endswith(b"\r\n"):
-                break
-            if line.startswith(MARK):
-                second = int(line[len(MARK) :])
-                leads = leads or whole == 0
-                if last is not None and second < last:
-                    back = (min(second, back[0]) if back else second, max(last, back[1]) if back else last)
-                first = second if first is None else first
-                last = second
-            elif line.startswith(b"*") and not _skip(file, int(line[1:])):
-                break
-            whole = file.tell()
-    return Annotations(first, last, leads, back, whole)
+        try:
+            while line := _line(file):
+                if line.startswith(MARK):
+                    second = _number(line[len(MARK) :])
+                    leads = leads or whole == 0
+                    if last is not None and second < last:
+                        back = (min(second, back[0]) if back else second, max(last, back[1]) if back else last)
+                    first = second if first is None else first
+                    last = second
+                elif line.startswith(b"*"):
+                    _skip(file, _number(line[1:]))
+                else:
+                    raise _Damaged
+                whole = file.tell()
+        except _Cut:
+            pass
+        except _Damaged:
+            damaged = True
+    return Annotations(first, last, leads, back, whole, damaged)
 
 
-def _skip(file: BinaryIO, words: int) -> bool:
-    """Go past the words of a command; False when the file ends before."""
+def _line(file: BinaryIO) -> bytes:
+    """The next line without its end, nothing at the end of the file."""
+    line = file.readline(LINE_BYTES)
+    if line and not line.endswith(b"\n"):
+        raise _Cut if len(line) < LINE_BYTES else _Damaged
+    if line and not line.endswith(b"\r\n"):
+        raise _Damaged
+    return line[:-2]
+
+
+def _number(text: bytes) -> int:
+    if not text.isdigit():
+        raise _Damaged
+    return int(text)
+
+
+def _skip(file: BinaryIO, words: int) -> None:
+    """Go past the words of a command."""
     for _ in range(words):
-        head = file.readline()
-        if not head.startswith(b"$") or not head.endswith(b"\r\n") or not head[1:-2].isdigit():
-            return False
-        length = int(head[1:]) + 2
-        if len(file.read(length)) < length:
-            return False
-    return True
+        head = _line(file)
+        if not head:
+            raise _Cut
+        if not head.startswith(b"$"):
+            raise _Damaged
+        left = _number(head[1:]) + 2
+        while left:
+            data = file.read(min(left, CHUNK_BYTES))
+            if not data:
+                raise _Cut
+            left -= len(data)
 
 
 def made(path: Path) -> int | None:

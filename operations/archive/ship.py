@@ -206,7 +206,9 @@ def _chapter(folder: Path, node: str, shard: int) -> NodeArchive:
     for path in folder.glob("*.incr.aof"):
         seen = scan(path)
         sequence = int(path.name.split(".")[-3])
-        increments.append(Increment(path.name, sequence, seen.first, seen.last, seen.leads, seen.clock_back))
+        increments.append(
+            Increment(path.name, sequence, seen.first, seen.last, seen.leads, seen.clock_back, seen.whole, seen.damaged)
+        )
     return NodeArchive(
         node,
         shard,

@@ -53,6 +53,10 @@ class Increment:
     last: int | None
     leads: bool
     clock_back: tuple[int, int] | None = None
+    whole_bytes: int = 0
+    """Up to the end of the last whole command."""
+    damaged: bool = False
+    """What follows that is no command."""
 
 
 @dataclass(frozen=True)
@@ -125,11 +129,13 @@ def write_manifest(plan: NodePlan) -> str:
 
 
 def chain(archive: NodeArchive, base: Base) -> tuple[Increment, ...]:
-    """The increments that follow a base without a gap."""
+    """The increments that follow a base without a gap; the last may be damaged."""
     known = {one.sequence: one for one in archive.increments}
     found, number = [], base.first_increment
     while number in known:
         found.append(known[number])
+        if known[number].damaged:
+            break
         number += 1
     return tuple(found)
 
@@ -140,7 +146,7 @@ def reach(archive: NodeArchive, base: Base) -> float:
     if not following:
         return base.made
     newest = max(one.sequence for one in archive.increments)
-    if following[-1].sequence == newest:
+    if following[-1].sequence == newest and not following[-1].damaged:
         return archive.covered
     return max([base.made, *(one.last for one in following if one.last is not None)])  # the rest of that second may be missing
 

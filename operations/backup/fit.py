@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from operations.backup.manifest import Manifest, ShardRecord
+from operations.errors import CheckFailed
 from operations.inventory import Inventory
 from operations.observe import Observation
 from operations.parse import format_slots
@@ -15,6 +16,10 @@ READS_RDB_OF: Mapping[str, Mapping[str, tuple[int, int] | None]] = {
     "valkey": {"valkey": None, "redis": (7, 2)},
 }
 """Engine of the target -> engines whose RDB it reads, up to that version (None: its own)."""
+
+
+class OtherShape(CheckFailed):
+    """The target's shards are others than the backup's, so files cannot be taken as they are; see reshape.py."""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 One job at a time changes anything; the lock is the kernel's, so it ends with its job.
 """
 
+import base64
 import json
 import os
 import signal
@@ -93,6 +94,13 @@ def do_swap(session: Session) -> None:
     swap(session.told["filled"], session.told["emptied"], str(session.told["mark"]))
 
 
+def do_dump(session: Session) -> None:
+    """Tell a file of the repository, in pieces."""
+    session.require_repository()
+    for chunk in session.repository.read(str(session.told["snapshot"]), str(session.told["file"])):
+        session.report({"event": "chunk", "data": base64.b64encode(chunk).decode()})
+
+
 def do_secret(session: Session) -> dict[str, Any]:
     with session.home.lock("secret"):
         session.home.store_secret(str(session.told["name"]), str(session.told["value"]))
@@ -128,7 +136,7 @@ def do_import(session: Session) -> dict[str, Any]:
 
 COMMANDS: dict[str, Callable[[Session], Any]] = {
     "create": do_create, "list": do_list, "show": do_show, "secret": do_secret, "fetch": do_fetch, "swap": do_swap,
-    "verify": do_verify,
+    "dump": do_dump, "verify": do_verify,
     "check": do_check, "prune": do_prune, "record": do_record, "export": do_export, "import": do_import,
 }  # fmt: skip
 

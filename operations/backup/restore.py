@@ -13,7 +13,7 @@ from typing import Any
 
 from operations.backup.create import shard_file
 from operations.backup.fetch import FENCE, TARGETS
-from operations.backup.fit import Fit, fit, primaries_of
+from operations.backup.fit import Fit, OtherShape, fit, primaries_of
 from operations.backup.launch import Place, run_job
 from operations.backup.manifest import Manifest, ShardRecord, gaps
 from operations.backup.settings import BackupSettings
@@ -75,6 +75,8 @@ def restore(place: Place, access: Access, manifest: Manifest, replace: bool, rep
     containers = Containers(access.inventory)
     seen = _wake(access, containers)
     matched = fit(manifest, seen, access.inventory)
+    if matched.other_shape:
+        raise OtherShape(_told(matched, manifest) + "; nothing was touched")
     if matched.reasons:
         raise CheckFailed(_told(matched, manifest) + "; nothing was touched")
     data = access.inventory.data_nodes

@@ -65,12 +65,19 @@ class Source:
     begun: bool
 
 
-def replay(access: Access, snapshots: Sequence[Content], replace: bool, watch: Watch = ignore, say: Say = ignore) -> Replayed:
+def replay(
+    access: Access,
+    snapshots: Sequence[Content],
+    replace: bool,
+    watch: Watch = ignore,
+    say: Say = ignore,
+    begin: Callable[[], None] = ignore,
+) -> Replayed:
     """Make the stack hold exactly what the snapshots hold together; see the module. Keep applications out meanwhile.
 
     A replay that was killed is continued when called again with the same snapshots. Raises UsageError when the stack holds data
     and `replace` is False, InvalidInput when a snapshot cannot be loaded or does not fit, CheckFailed when the target is full or
-    holds something else in the end, Undetermined when it was written to by others.
+    holds something else in the end, Undetermined when it was written to by others. `begin` is called before anything is changed.
     """
     began = time.monotonic()
     route = find_route(access)
@@ -80,7 +87,12 @@ def replay(access: Access, snapshots: Sequence[Content], replace: bool, watch: W
         _refuse_misfits(access, route, sources)
         resumed = any(source.begun for source in sources)
         if not resumed:
-            _make_room(access, route, replace, say)
+            _refuse_data(access, route, replace)
+        begin()
+        if not resumed:
+            if replace:
+                say(f"emptying stack {access.inventory.stack}")
+                _ask_targets(access, route, lambda feed: (feed.ask("FLUSHALL", "ASYNC"), feed.ask("FUNCTION", "FLUSH")))
             for source in sources:
                 source.scratch.ask_once(_mark_begun)
         loaded = time.monotonic() - began
@@ -165,17 +177,13 @@ def _refuse_misfits(access: Access, route: Route, sources: Sequence[Source]) -> 
 # ---- the target -----------------------------------------------------------------------------------------------------
 
 
-def _make_room(access: Access, route: Route, allowed: bool, say: Say) -> None:
-    """See that the target is empty, or make it so when that was allowed."""
+def _refuse_data(access: Access, route: Route, allowed: bool) -> None:
+    """Raises UsageError for a target with keys that nobody gave up."""
     infos = _ask_targets(access, route, lambda feed: feed.info("keyspace"))
     held = [value for info in infos.values() for name, value in info.items() if name.startswith("db")]
     keys = sum(int(value.partition("keys=")[2].partition(",")[0]) for value in held)
     if keys and not allowed:
         raise UsageError(f"stack {access.inventory.stack} holds {keys:,} keys. Nothing was touched; --replace gives them up")
-    if keys:
-        say(f"removing {keys:,} keys from stack {access.inventory.stack}")
-    if allowed:
-        _ask_targets(access, route, lambda feed: (feed.ask("FLUSHALL", "ASYNC"), feed.ask("FUNCTION", "FLUSH")))
 
 
 def _load_libraries(access: Access, route: Route, sources: Sequence[Source]) -> None:

@@ -95,6 +95,13 @@ def test_a_missing_increment_ends_what_a_base_leads_to() -> None:
         plan_node(one, 250)
 
 
+def test_a_damaged_increment_ends_what_a_base_leads_to() -> None:
+    one = replace(ARCHIVE, increments=(*ARCHIVE.increments[:2], replace(ARCHIVE.increments[2], damaged=True)))
+    assert file_ranges(one) == ((100, 349),)
+    with pytest.raises(OutsideArchive):
+        plan_node(one, 350)
+
+
 def test_a_clock_that_was_set_back_names_no_moment() -> None:
     one = replace(ARCHIVE, increments=(replace(ARCHIVE.increments[0], clock_back=(120, 140)), *ARCHIVE.increments[1:]))
     assert names(one, 119) == ["b1", "i1"]
@@ -192,6 +199,9 @@ def test_annotations_are_told_from_values_that_look_like_them(tmp_path: Path) ->
     path.write_bytes(text + command(b"SET", b"a", b"1")[:-4])
     found = scan(path)
     assert (found.first, found.last, found.leads, found.clock_back, found.whole) == (100, 101, False, None, len(text))
+    assert not found.damaged
+    path.write_bytes(text + b"garbage\r\n" + command(b"PING"))
+    assert (scan(path).damaged, scan(path).whole) == (True, len(text))
     path.write_bytes(b"#TS:100\r\n" + command(b"PING") + b"#TS:90\r\n" + b"#TS:95\r\n")
     found = scan(path)
     assert (found.first, found.leads, found.clock_back) == (100, True, (90, 100))
