@@ -19,8 +19,7 @@ import random
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import redis
 
@@ -29,6 +28,9 @@ from applications.call import Client, Script, run
 Loader = Callable[[str], tuple[int, str] | None]
 """From key to version and value, or None where the origin has no such row; may raise OriginDown."""
 Source = Literal["cache", "stale", "origin", "local"]
+
+FURTHEST = 37.0
+"""No number between 0 and 1 that a computer draws has a logarithm beyond this."""
 
 _STORE = Script("""
 local held = redis.call('GET', KEYS[1])
@@ -43,8 +45,7 @@ class OriginDown(Exception):
     """The database does not answer."""
 
 
-@dataclass(frozen=True)
-class Found:
+class Found(NamedTuple):
     """A value with its version; `value` None: there is no such row. `source` says where it came from."""
 
     version: int
@@ -52,8 +53,7 @@ class Found:
     source: Source
 
 
-@dataclass(frozen=True)
-class _Entry:
+class _Entry(NamedTuple):
     """What Redis holds: `gone` marks an invalidation, which only keeps older versions out."""
 
     version: int
@@ -139,7 +139,10 @@ class Cache:
 
     def _due(self, entry: _Entry) -> bool:
         """Over, or near its end by chance: an exponential distribution as long as a load takes (Vattani et al., VLDB 2015)."""
-        return time.time() - entry.load_seconds * math.log(1 - self._chance.random()) >= entry.fresh_until
+        left = entry.fresh_until - time.time()
+        if left > entry.load_seconds * FURTHEST:
+            return False
+        return -entry.load_seconds * math.log(1 - self._chance.random()) >= left
 
     def _fill(self, key: str) -> Found:
         began = time.monotonic()
