@@ -12,7 +12,7 @@ from operations.backup.session import AGENT_STATE, HOME, STATUS
 from operations.backup.settings import BackupSettings
 from operations.inventory import Inventory
 
-ANSWER_SECONDS = 5.0
+ANSWER_SECONDS = 15.0
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,9 @@ def look_at_backups(inventory: Inventory) -> BackupHealth | None:
             capture_output=True, text=True, check=False, timeout=ANSWER_SECONDS,
         )  # fmt: skip
         noted = [json.loads(line) for line in answer.stdout.splitlines() if line.startswith("{")]
-    except (OSError, ValueError, subprocess.TimeoutExpired):
+    except subprocess.TimeoutExpired:
+        return BackupHealth("unknown", (f"the backup agent of {inventory.stack} did not answer within {ANSWER_SECONDS:g} s",))
+    except (OSError, ValueError):
         noted = []
     status, agent = noted if len(noted) == 2 else (None, None)
     return judge(settings, status, agent, datetime.now(UTC), inventory.stack)
