@@ -1,12 +1,14 @@
 """The examples of docs/guide/connecting.md work inside the network and on the host, and ride out what the guide says they do."""
 
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import pytest
+from docker.models.containers import Container
 
 from applications.lock import FencedLock
 from applications.session import Sessions
@@ -18,14 +20,19 @@ from tests.live.harness import ROOT, Stack, throw_away_stack
 from tests.live.lifecycle import FAST, RECOVERY_SECONDS, UP_SECONDS, Record
 from tests.live.riding.place import Place, in_the_network, no_node, on_the_host, printed
 from tests.live.riding.rider import Rider
+from tests.waiting import wait_until
 
 LIBRARIES = ("python", "node-redis", "ioredis")
 PLACES = ("inside", "host")
 STEADY_WRITES = 30
 WRITES_AFTER = 100
 START_SECONDS = 90
+FAULT_SECONDS = 4
+NOTICED_SECONDS = 0.5
 SLOW_MACHINE = 4
 """A busy machine stretches everything; what is tested is that calls succeed, not when."""
+
+Act = Callable[[], object]
 
 needs_node = pytest.mark.skipif(bool(no_node()), reason=no_node())
 libraries = pytest.mark.parametrize(
@@ -52,6 +59,7 @@ class Examples:
     """Subclassed by each topology."""
 
     topology: ClassVar[str]
+    fails_over: ClassVar[bool] = False
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -103,6 +111,7 @@ class Examples:
             const inside = await locked(redis, "{name}", 1000, async (token) => token);
             console.log(JSON.stringify([user, inside]));
             await close();
+            process.exit();
         """
         told = stage.places["host"].node_script(script)
         assert json.loads(told) == ["bob", None], "a session of Python is one in Node, and a lock that is held is held there"
@@ -110,8 +119,11 @@ class Examples:
         assert json.loads(stage.places["host"].node_script(script)) == ["bob", held.token + 1]
         client.close()
 
-    def ride(self, stage: Stage, record_property: Record, what: str, break_it: Any, heal: Any) -> None:
-        """All libraries in all places write on while `break_it` happens; none may see an error, all must go on before `heal`."""
+    def ride(self, stage: Stage, record: Record, what: str, break_it: Act, heal: Act | None = None) -> None:
+        """All libraries in all places write on through what is done; none may see an error.
+
+        They have to go on before it is healed where something takes over or nothing is broken for long (`heal` is None).
+        """
         patience = stage.connection["timing"]["patience_seconds"]
         with ExitStack() as exits:
             riders = [exits.enter_context(Rider(place, library, self.topology)) for place, library in stage.riders()]
@@ -119,48 +131,58 @@ class Examples:
                 rider.wait_for(STEADY_WRITES, START_SECONDS)
             try:
                 break_it()
-                for rider in riders:
-                    rider.wait_for(WRITES_AFTER, patience * SLOW_MACHINE)
+                if heal and not self.fails_over:
+                    pass_by(FAULT_SECONDS)
+                else:
+                    go_on(riders, patience)
             finally:
-                heal()
+                if heal:
+                    heal()
+            go_on(riders, patience)
             ends = {rider.name: rider.finish() for rider in riders}
         stage.stack.wait_healthy(stage.access, RECOVERY_SECONDS)
         assert not [end for end in ends.values() if "error" in end], ends
         for name, end in ends.items():
             lost = end["writes"] - end["read"]
-            record_property(
-                FIGURE, f"{stage.stack.name}: {what}, {name}: slowest call {end['longest']:.2f} s, {lost} of {end['writes']} lost"
-            )
-        assert all(end["read"] == end["writes"] for end in ends.values()) or what != "switchover", ends
+            figure = f"{what}, {name}: slowest call {end['longest']:.2f} s, {lost} of {end['writes']} lost"
+            record(FIGURE, f"{stage.stack.name}: {figure}")
+        if heal:
+            assert all(end["longest"] > NOTICED_SECONDS for end in ends.values()), f"the fault was not noticed: {ends}"
+        else:
+            assert all(end["read"] == end["writes"] for end in ends.values()), ends
 
-    def primary(self, stage: Stage) -> str:
-        return next(name for name, role in sorted(roles(stage.access).items()) if role == "primary")
-
-    def crash(self, stage: Stage, record_property: Record) -> None:
-        victim = stage.stack.container(self.primary(stage))
-        self.ride(stage, record_property, "primary killed", victim.kill, victim.start)
+    def primary(self, stage: Stage) -> Container:
+        return stage.stack.container(next(name for name, role in sorted(roles(stage.access).items()) if role == "primary"))
 
     @pytest.mark.full
     def test_they_ride_out_a_hang(self, stage: Stage, record_property: Record) -> None:
-        victim = stage.stack.container(self.primary(stage))
+        victim = self.primary(stage)
         self.ride(stage, record_property, "primary hangs", victim.pause, victim.unpause)
+
+
+class SwitchesOver(Examples):
+    """There is a replica to switch to."""
 
     @pytest.mark.full
     def test_they_ride_out_a_switchover(self, stage: Stage, record_property: Record) -> None:
-        self.ride(stage, record_property, "switchover", lambda: stage.stack.script("switchover").ok(), lambda: None)
+        self.ride(stage, record_property, "switchover", lambda: stage.stack.script("switchover").ok())
 
 
-class FailsOver(Examples):
+class FailsOver(SwitchesOver):
+    """A replica takes over by itself."""
+
+    fails_over = True
     patient_by_itself: ClassVar[tuple[str, ...]] = ()
     """Libraries that try again without being told to, for longer than a failover takes."""
 
     def test_they_ride_out_a_crash_of_the_primary(self, stage: Stage, record_property: Record) -> None:
-        self.crash(stage, record_property)
+        victim = self.primary(stage)
+        self.ride(stage, record_property, "primary killed", victim.kill, victim.start)
 
     def test_without_patience_a_crash_is_seen(self, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
         """The riders can fail: it is the patience of the examples that rides a failover out."""
         monkeypatch.setenv("RIDE_PATIENCE", "0")
-        victim = stage.stack.container(self.primary(stage))
+        victim = self.primary(stage)
         with ExitStack() as exits:
             libraries = [name for place, name in stage.riders() if place.name == "host" and name not in self.patient_by_itself]
             hasty = [Rider(stage.places["host"], library, self.topology) for library in libraries]
@@ -187,10 +209,30 @@ class TestCluster(FailsOver):
     topology = "cluster"
 
 
-class TestReplication(Examples):
+class ComesBack(Examples):
+    """Nothing takes over: the node itself comes back."""
+
+    @pytest.mark.full
+    def test_they_ride_out_a_crash_that_ends(self, stage: Stage, record_property: Record) -> None:
+        victim = self.primary(stage)
+        self.ride(stage, record_property, "primary killed and started", victim.kill, victim.start)
+
+
+class TestReplication(ComesBack, SwitchesOver):
     topology = "replication"
 
 
 @pytest.mark.full
-class TestStandalone(Examples):
+class TestStandalone(ComesBack):
     topology = "standalone"
+
+
+def go_on(riders: list[Rider], patience_seconds: float) -> None:
+    for rider in riders:
+        rider.wait_for(WRITES_AFTER, patience_seconds * SLOW_MACHINE)
+
+
+def pass_by(seconds: float) -> None:
+    """Let a fault last."""
+    until = time.monotonic() + seconds
+    wait_until("the end of the fault", lambda: "" if time.monotonic() > until else "it lasts", seconds + START_SECONDS)
