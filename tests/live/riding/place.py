@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import docker
+
 from drills.workload.launcher import IMAGE, LABEL
 from tests.live.harness import ROOT, Stack, engine
 
@@ -23,6 +25,8 @@ APP = "/app"
 HOST_OCTET = 240
 """The container's place in the stack's subnet; an address that Docker chooses could be that of a node that is down."""
 OLDEST_NODE = 20
+COPY_SECONDS = 300
+"""For the hundred megabytes of Node.js, on a busy disk."""
 
 
 def no_node() -> str:
@@ -87,7 +91,7 @@ def in_the_network(stack: Stack, connection: dict[str, Any], with_node: bool) ->
     options = ["--label", f"{LABEL}={stack.name}", "--cap-drop", "ALL", "--memory", "1g", "--stop-timeout", "1"]
     subprocess.run([*create, *options, IMAGE, "sleep", "infinity"], check=True, capture_output=True)
     try:
-        container = engine().containers.get(name)
+        container = docker.from_env(timeout=COPY_SECONDS).containers.get(name)
         container.put_archive("/", bundle(connection, with_node))
         run = ("docker", "exec", "--interactive", "--env", f"CONNECTION={APP}/connection.json", "--env", "PLACE=inside", name)
         node = (f"{APP}/nodejs/loader", "--library-path", f"{APP}/nodejs", f"{APP}/nodejs/node")
