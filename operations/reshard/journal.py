@@ -28,6 +28,8 @@ LEASE_SECONDS = 10.0
 RENEW_SECONDS = 2.0
 VERSION = 1
 REDIRECTS = 8
+NOT_SERVED = ("cluster is down", "slot not served")
+"""How servers refuse a command on a slot that nobody serves; the client library takes the word CLUSTERDOWN off."""
 CONFIRM_MS = 50
 """How long a journal entry waits for a replica; without one the move goes on, as the data itself would."""
 
@@ -226,6 +228,10 @@ class Journal:
             if not isinstance(reply, Refused):
                 return reply
             word, _, rest = str(reply).partition(" ")
+            if any(sign in str(reply) for sign in NOT_SERVED):
+                raise Unreachable(
+                    f"the slot of the journal ({KEY}) is not served: {reply}; `scripts/repair.py --dry-run` says why"
+                )
             if word not in ("MOVED", "ASK"):
                 raise reply
             address, _, port = rest.split()[1].rpartition(":")
