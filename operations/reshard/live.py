@@ -175,10 +175,13 @@ def require_whole(live: Live) -> None:
     stack = live.inventory.stack
     if live.uncovered:
         gaps = format_slots(ranges_of(set(range(SLOT_COUNT)) - set(live.owners)))
-        raise Unreachable(f"slots {gaps} of stack {stack} are served by no primary that answers; look with scripts/status.py")
+        raise Unreachable(
+            f"slots {gaps} of stack {stack} are served by no primary that answers; look with scripts/repair.py --dry-run"
+        )
     if live.doubled:
         raise CheckFailed(
-            f"slots {format_slots(ranges_of(live.doubled))} of stack {stack} are claimed by two primaries; nothing was moved"
+            f"slots {format_slots(ranges_of(live.doubled))} of stack {stack} are claimed by two primaries; nothing was moved. "
+            f"Run `scripts/repair.py --stack {stack} --dry-run`"
         )
 
 

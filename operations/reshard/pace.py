@@ -74,7 +74,6 @@ class Pace:
         self._waits: deque[float] = deque(maxlen=WINDOW)
         self._new = 0
         self.share = 1.0
-        self.longest_seconds = 0.0
 
     def expect(self, usual_seconds: float) -> None:
         """What a slow wait was before the move."""
@@ -83,7 +82,6 @@ class Pace:
     def saw(self, wait_seconds: float) -> None:
         """A client's wait was measured."""
         self._waits.append(wait_seconds)
-        self.longest_seconds = max(self.longest_seconds, wait_seconds)
         self._new += 1
         if self._new < WINDOW // 4:
             return
