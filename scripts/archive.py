@@ -70,7 +70,7 @@ def archive(
 def show_ranges(stack: StackOption, as_json: JsonOption = False) -> None:
     """Which seconds can be restored, of each shard and of all together."""
     shards: dict[int, list[Any]] = {}
-    for one in archives(load_access(stack)).values():
+    for one in archives(load_access(stack)):
         shards.setdefault(one.shard, []).append(one)
     found = {shard: ranges(members) for shard, members in sorted(shards.items())}
     together = common(found.values())

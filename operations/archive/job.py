@@ -109,10 +109,10 @@ class Archiver:
 def prune(shards: dict[str, int], keep_seconds: float) -> list[str]:
     """Remove files that nothing within the window needs; returns their names."""
     removed = []
-    for folder, archive in read_archive(ARCHIVE, shards):
+    for archive in read_archive(ARCHIVE, shards):
         for name in obsolete(archive, time.time() - keep_seconds):
-            (ARCHIVE / folder / name).unlink(missing_ok=True)
-            removed.append(f"{folder}/{name}")
+            (ARCHIVE / archive.folder / name).unlink(missing_ok=True)
+            removed.append(f"{archive.folder}/{name}")
     return removed
 
 
@@ -155,8 +155,8 @@ def do_run(told: dict[str, Any], report: Any) -> None:
 def do_list(told: dict[str, Any], report: Any) -> None:
     """Tell all that is archived."""
     shards = {str(name): int(shard) for name, shard in told["shards"].items()}
-    for folder, archive in read_archive(ARCHIVE, shards):
-        report({"event": "archive", "folder": folder, "archive": asdict(archive)})
+    for archive in read_archive(ARCHIVE, shards):
+        report({"event": "archive", "archive": asdict(archive)})
 
 
 def main() -> None:

@@ -117,30 +117,19 @@ def run_archiver(access: Access, keep_seconds: float, report: Callable[[dict[str
             report(event)
 
 
-def archives(access: Access) -> dict[str, NodeArchive]:
-    """All that is archived of a stack, by folder in the archive."""
+def archives(access: Access) -> list[NodeArchive]:
+    """All that is archived of a stack."""
     with job(access, "list", shards={node.name: node.shard for node in access.inventory.data_nodes}) as events:
-        return {event["folder"]: of_data(event["archive"]) for event in events}
+        return [of_data(event["archive"]) for event in events]
 
 
 def moments(access: Access, at: int) -> tuple[StackPlan, list[ArchivedMoment]]:
     """What `scratch_server` needs to become each shard of a stack as it was at the end of second `at`; raises OutsideArchive."""
-    found = archives(access)
-    plan = plan_stack(list(found.values()), at)
-    folders = {(one.node, one.bases): folder for folder, one in found.items()}
+    plan = plan_stack(archives(access), at)
+    volume = archive_volume(access.inventory.stack)
     contents = []
     for node in plan.nodes:
-        folder = next(name for (owner, bases), name in folders.items() if owner == node.node and node.base in bases)
         files = ((node.base.name, None), *((one.name, one.whole_bytes) for one in node.increments))
-        contents.append(
-            ArchivedMoment(
-                name=str(node.shard),
-                source=f"{folder}/{files}/{at}",
-                volume=archive_volume(access.inventory.stack),
-                folder=folder,
-                files=files,
-                manifest=write_manifest(node),
-                at=at,
-            )
-        )
+        source = f"{volume}/{node.folder}/{files}/{at}"
+        contents.append(ArchivedMoment(str(node.shard), source, volume, node.folder, files, write_manifest(node), at))
     return plan, contents

@@ -74,6 +74,8 @@ class Shipper:
         self._chapter = max(chapters, default=0)
         if chapters:
             self._bases = _bases(self._folder)
+            if (self._folder / STATUS).exists():  # what the node was since then nobody saw
+                self.look(Look(json.loads((self._folder / STATUS).read_text())["covered"], primary=False))
         else:
             self._begin_chapter()
 
@@ -188,12 +190,12 @@ def _bases(folder: Path) -> list[Base]:
     return [Base(**one) for one in json.loads(path.read_text())] if path.exists() else []
 
 
-def read_archive(folder: Path, shards: dict[str, int]) -> Iterator[tuple[str, NodeArchive]]:
-    """What is archived of every node in `shards` (name to shard), each chapter with its folder below `folder`."""
+def read_archive(folder: Path, shards: dict[str, int]) -> Iterator[NodeArchive]:
+    """What is archived below `folder` of every node in `shards` (name to shard), chapter by chapter."""
     for node, shard in shards.items():
         for chapter in sorted((folder / node).glob("[0-9]*"), key=lambda path: int(path.name)):
             if (chapter / STATUS).exists() and (chapter / LOOKS).exists():
-                yield f"{node}/{chapter.name}", _chapter(chapter, node, shard)
+                yield _chapter(chapter, node, shard)
 
 
 def _chapter(folder: Path, node: str, shard: int) -> NodeArchive:
@@ -217,4 +219,5 @@ def _chapter(folder: Path, node: str, shard: int) -> NodeArchive:
         tuple(looks),
         status["covered"],
         status["clock_offset_seconds"],
+        f"{node}/{folder.name}",
     )

@@ -80,6 +80,8 @@ class NodeArchive:
     looks: tuple[Look, ...]
     covered: float
     clock_offset_seconds: float = 0.0
+    folder: str = ""
+    """Where its files lie in the archive."""
 
     def role_at(self, moment: float) -> Look | None:
         """What it was at a moment."""
@@ -95,6 +97,7 @@ class NodePlan:
     base: Base
     increments: tuple[Increment, ...]
     at: int
+    folder: str = ""
 
 
 @dataclass(frozen=True)
@@ -221,7 +224,7 @@ def plan_node(archive: NodeArchive, moment: int) -> NodePlan:
             )
         taken.append(one)
         clock = one.last if one.last is not None else clock
-    return NodePlan(archive.node, archive.shard, base, tuple(taken), moment)
+    return NodePlan(archive.node, archive.shard, base, tuple(taken), moment, archive.folder)
 
 
 def _since(archive: NodeArchive, moment: int) -> float:
@@ -292,4 +295,5 @@ def of_data(data: Mapping[str, Any]) -> NodeArchive:
         tuple(map(look, data["looks"])),
         data["covered"],
         data["clock_offset_seconds"],
+        data["folder"],
     )

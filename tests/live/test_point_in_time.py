@@ -77,7 +77,7 @@ def archiver(stack: Stack, access: Access) -> "Iterator[subprocess.Popen[bytes]]
 def covered(access: Access) -> int:
     """The last second that can be restored of all shards; 0 for none."""
     shards: dict[int, list[Any]] = {}
-    for one in archives(access).values():
+    for one in archives(access):
         shards.setdefault(one.shard, []).append(one)
     found = common(ranges(members) for members in shards.values()) if len(shards) == len(access.inventory.shards) else ()
     return max((high for _, high in found), default=0)
@@ -118,7 +118,7 @@ def test_a_flushall_is_undone(stack: Stack, access: Access) -> None:
     flush(access)
     after = fill(access, "after", 100)
     wait_until("the archive to have that second", lambda: "" if covered(access) > moment + 1 else f"{covered(access)}", 60)
-    early = min(low for one in archives(access).values() for low, _ in ranges([one]))
+    early = min(low for one in archives(access) for low, _ in ranges([one]))
     script(stack, "restore", "--at", str(early - 1000), "--replace").failed(69).says("what can be is")
     assert lost(access, after) == []
     script(stack, "restore", "--at", str(moment), "--replace").ok().says("found the same", "apart")

@@ -257,7 +257,7 @@ def followed(tmp_path: Path) -> tuple[Server, Shipper]:
 
 
 def the_archive(tmp_path: Path) -> list[NodeArchive]:
-    return [one for _, one in read_archive(tmp_path / "archive", {"node-1": 1})]
+    return list(read_archive(tmp_path / "archive", {"node-1": 1}))
 
 
 def test_a_file_that_is_deleted_after_a_rewrite_is_still_copied_to_its_end(tmp_path: Path) -> None:
@@ -294,9 +294,13 @@ def test_an_archiver_that_missed_a_rewrite_has_a_gap_and_says_so(tmp_path: Path)
     for second in (1030, 1040):
         server.rewrite(second)
         server.write(second + 1, b"2")
-    Shipper(tmp_path / "data", tmp_path / "archive" / "node-1").step(1050.0, 0.0)
+    again = Shipper(tmp_path / "data", tmp_path / "archive" / "node-1")
+    again.step(1050.0, 0.0)
+    again.look(Look(1050.0, primary=True))
+    again.step(1060.0, 0.0)
     (found,) = the_archive(tmp_path)
-    assert ranges([found]) == ((1010, 1019), (1040, 1047))
+    assert file_ranges(found) == ((1000, 1019), (1040, 1057))
+    assert ranges([found]) == ((1010, 1018), (1050, 1057))
 
 
 @pytest.mark.parametrize("damage", ["cut", "anew"])
