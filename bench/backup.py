@@ -30,7 +30,7 @@ from operations.backup.manifest import Manifest
 from operations.backup.restore import restore
 from operations.backup.settings import BackupSettings
 from operations.clients import application_client
-from operations.connect import Fleet, node_client
+from operations.connect import Fleet
 from operations.inventory import Access, NodeEntry
 from operations.observe import observe
 from operations.parse import info_fields, text
@@ -238,8 +238,6 @@ def main(
                 during.append(busy.p99_ms)
             back = restored(place, primary)
         finally:
-            client = node_client(access, primary)
-            client.close()
             remove_volume(f"redis-{stack.name}-repository-peer")
         show(runs, first, quiet.p99_ms, during, back)
         if out:
