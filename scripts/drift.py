@@ -36,7 +36,7 @@ def container_drift(inventory: Inventory) -> Iterator[Drift]:
 def table(found: list[Drift]) -> Table:
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("node", "what", "declared", "live", "what to do"):
-        shown.add_column(name, no_wrap=name == "node")
+        shown.add_column(name, no_wrap=name in ("node", "what"))
     for drift in found:
         shown.add_row(drift.node or "(stack)", drift.what, drift.declared, drift.live, drift.remedy)
     return shown

@@ -41,7 +41,8 @@ DATA_MAY = {
         *ASKS_CLUSTER, "PING", "INFO", "ROLE", "SLOWLOG GET", "SLOWLOG LEN", "LATENCY LATEST", "MEMORY STATS", "DBSIZE",
         "LASTSAVE",
     ),
-    "backup": (*READS, *ASKS_CLUSTER, "PING", "INFO", "BGSAVE", "LASTSAVE", "PSYNC ? -1", f"PTTL {KEY}", f"TYPE {KEY}"),
+    "backup": (*READS, *ASKS_CLUSTER, "PING", "INFO", "BGSAVE", "LASTSAVE", "PSYNC ? -1", f"PTTL {KEY}", f"TYPE {KEY}",
+        "CLIENT PAUSE 1", "CLIENT UNPAUSE"),
 }  # fmt: skip
 DATA_MUST_NOT = {
     "app": ADMINISTERS,
@@ -49,7 +50,8 @@ DATA_MUST_NOT = {
     "replication": (*READS, *WRITES, *ADMINISTERS, "INFO", "EVAL return 0"),
     "sentinel": (*READS, *WRITES, *(set(ADMINISTERS) - {"REPLICAOF NO ONE", "CONFIG REWRITE", "CLIENT KILL 127.0.0.1:1"})),
     "monitor": (*READS, *WRITES, *ADMINISTERS, "PSYNC ? -1", f"EVAL return 0 {KEY}", "SUBSCRIBE verify"),
-    "backup": (*WRITES, *ADMINISTERS, f"RESTORE {KEY} 0 x", f"EVAL return 0 {KEY}"),
+    # It pauses writers while it begins the snapshots of a consistent backup.
+    "backup": (*WRITES, *(set(ADMINISTERS) - {"CLIENT PAUSE 1"}), f"RESTORE {KEY} 0 x", f"EVAL return 0 {KEY}"),
 }
 
 SENTINEL_ASKS = (
