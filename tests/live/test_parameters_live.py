@@ -10,9 +10,8 @@ from operations.connect import Link, node_client
 from operations.inventory import Access
 from operations.observe import observe
 from tests.live.faults import kill_servers
-from tests.live.harness import Stack, engine, throw_away_stack
+from tests.live.harness import Stack, throw_away_stack
 from tests.live.ledger import Load, fill, lost
-from tests.waiting import wait_until
 
 pytestmark = pytest.mark.live
 
@@ -92,41 +91,6 @@ def test_a_parameter_that_left_the_spec_is_set_back_to_its_default(stack: Stack,
     stack.up().ok().says(f"{LIVE} set live on")
     assert set(values(access, LIVE).values()) == {"5"}
     assert run_ids(access) == before
-
-
-MANIFEST = "/data/appendonlydir/appendonly.aof.manifest"
-
-
-def in_volume(access: Access, node: str, script: str) -> None:
-    """Run a script on a node's data volume, whether its container runs or not."""
-    entry = access.inventory.node(node)
-    engine().containers.run(
-        access.inventory.engine.image, ["-c", script], entrypoint=["sh"], remove=True, user="root", network_mode="none",
-        volumes={entry.volume: {"bind": "/data", "mode": "rw"}},
-    )  # fmt: skip
-
-
-@pytest.mark.full
-def test_a_node_that_does_not_come_back_stops_the_restarts_and_the_next_up_goes_on(
-    tmp_path: Path, pytestconfig: pytest.Config
-) -> None:
-    spec = {**SMALL, "topology": "replication", "parameters": {BOOT: 511}}
-    with throw_away_stack("stuck", spec, tmp_path, pytestconfig) as stack:
-        stack.up().ok()
-        access = stack.access()
-        stack.wait_healthy(access, 60)
-        before = run_ids(access)
-        in_volume(access, "node-2", f"cp {MANIFEST} {MANIFEST}.kept && echo broken > {MANIFEST}")
-        stack.configure(**{f"parameters.{BOOT}": "700"})
-        stack.up().failed().says("node-2 did not come back in sync after its restart", "serving as before: node-1, node-3")
-        after = run_ids(access)
-        assert (after["node-1"], after["node-3"]) == (before["node-1"], before["node-3"])
-        in_volume(access, "node-2", f"cat {MANIFEST}.kept > {MANIFEST} && rm {MANIFEST}.kept")
-        wait_until("node-2 to start by itself", lambda: "" if "node-2" in run_ids(access) else "silence", 90)
-        mended = run_ids(access)["node-2"]
-        stack.up().ok().says("node-1 restarts for tcp-backlog")
-        assert run_ids(access)["node-2"] == mended, "it has the new value already and is not restarted again"
-        assert set(values(access, BOOT).values()) == {"700"}
 
 
 @pytest.mark.full
