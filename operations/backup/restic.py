@@ -20,6 +20,8 @@ from operations.errors import Busy, CheckFailed, ToolkitError, Unreachable
 NO_REPOSITORY, LOCKED, WRONG_PASSWORD = 10, 11, 12
 LOCK_PATIENCE = "30s"
 """How long a command waits for a lock of another process on the same repository."""
+REACH_SECONDS = 90.0
+"""For the first question to a repository. restic itself tries for a quarter of an hour to reach a server that is down."""
 PIPE_BYTES = 1 << 20
 HOST = "redis-topologies"
 DAMAGE = ("ciphertext verification failed", "does not match", "hash does not match", "invalid data", "not found in repository",
@@ -60,9 +62,10 @@ class Repository:
         }
 
     def exists(self) -> bool:
-        """Whether there is a repository that the password opens; raises Unreachable for one that it does not open."""
+        """Whether there is a repository that the password opens; raises Unreachable for one that it does not open, or that does
+        not answer."""
         try:
-            self.run("cat", "config")
+            self.run("cat", "config", seconds=REACH_SECONDS)
         except NoRepository:
             return False
         return True
@@ -75,13 +78,18 @@ class Repository:
         """Remove locks whose process is gone (of this machine) or that are older than 30 minutes."""
         self.run("unlock")
 
-    def run(self, *words: str, text: str | None = None) -> str:
-        """The output of one command; raises what its failure means."""
+    def run(self, *words: str, text: str | None = None, seconds: float | None = None) -> str:
+        """The output of one command; raises what its failure means, and Unreachable when it has no end within `seconds`."""
         command = self._command(words)
-        answer = subprocess.run(
-            command, env=self._environment, input=text, stdin=None if text is not None else subprocess.DEVNULL,
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
+        try:
+            answer = subprocess.run(
+                command, env=self._environment, input=text, stdin=None if text is not None else subprocess.DEVNULL,
+                capture_output=True, text=True, check=False, timeout=seconds,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            raise Unreachable(
+                f"the repository at {self.place} did not answer within {seconds:g} s; is its server running?"
+            ) from None
         if answer.returncode != 0:
             raise self.explain(answer.returncode, answer.stderr or answer.stdout, words[0])
         return answer.stdout

@@ -300,3 +300,13 @@ def test_a_snapshot_that_ends_early_is_broken(body: bytes) -> None:
 def test_a_refusal_is_told_with_the_servers_words() -> None:
     with pytest.raises(StreamBroken, match="refused PSYNC: NOMASTERLINK"):
         received([*OK[:3], b"-NOMASTERLINK Can't SYNC while not connected with my master\r\n"], b"")
+
+
+def test_a_repository_that_does_not_answer_is_given_up_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a restic that tries for longer than anybody waits."""
+    (tmp_path / "restic").write_text("#!/bin/sh\nexec sleep 30\n")
+    (tmp_path / "restic").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr("operations.backup.restic.REACH_SECONDS", 0.2)
+    with pytest.raises(Unreachable, match=r"rest:http://127\.0\.0\.1:1/ did not answer within 0\.2 s"):
+        Repository("rest:http://127.0.0.1:1/", tmp_path / "password", tmp_path / "cache").exists()
