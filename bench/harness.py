@@ -22,7 +22,7 @@ from typing import Annotated, Any
 import docker
 import redis
 import typer
-from docker.errors import APIError, NotFound
+from docker.errors import DockerException
 from rich.table import Table
 
 from drills import stack_view
@@ -138,7 +138,7 @@ def agent_megabytes(engine: docker.DockerClient, container: str) -> float | None
     """Resident memory of the client process in its container, by `docker top`; None while there is none."""
     try:
         top = engine.containers.get(container).top(ps_args="-eo pid,rss,comm")
-    except (NotFound, APIError):
+    except DockerException:  # also while the container is just going
         return None
     return max((int(row[1]) / 1024 for row in top["Processes"] if row[2].startswith("python")), default=None)
 
