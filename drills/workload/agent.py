@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from drills.history import CHUNK_SECONDS
@@ -153,6 +153,21 @@ def answer(data: dict[str, Any]) -> None:
     os.write(2, json.dumps(data).encode() + b"\n")
 
 
+def serve(commands: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]]) -> None:
+    """Answer one command per line, `clock` beside those given, until `quit` or the end of standard input."""
+    for line in sys.stdin:
+        told = json.loads(line)
+        word = told["do"]
+        if word == "quit":
+            return
+        if word == "clock":
+            answer({"now": time.monotonic_ns()})
+        elif word in commands:
+            answer(commands[word](told))
+        else:
+            answer({"error": f"unknown command {word!r}"})
+
+
 def main() -> None:
     """Serve commands until standard input ends."""
     told = json.loads(sys.stdin.readline())
@@ -163,27 +178,16 @@ def main() -> None:
     gc.freeze()
     agent = Agent(settings, write_all)
     answer({"ready": True, "python": sys.version.split()[0]})
-    for line in sys.stdin:
-        command = json.loads(line)
-        match command["do"]:
-            case "clock":
-                answer({"now": time.monotonic_ns()})
-            case "start":
-                answer(agent.start(command["origin"]))
-            case "stop":
-                answer(agent.stop())
-            case "seen":
-                answer({"lanes": {client.lane.lane: client.last_good for client in agent.clients}})
-            case "count":
-                answer(agent.count())
-            case "audit":
-                answer(agent.audit(command["seconds"]))
-            case "tidy":
-                answer(agent.tidy())
-            case "quit":
-                break
-            case other:
-                answer({"error": f"unknown command {other!r}"})
+    serve(
+        {
+            "start": lambda told: agent.start(told["origin"]),
+            "stop": lambda _told: agent.stop(),
+            "seen": lambda _told: {"lanes": {client.lane.lane: client.last_good for client in agent.clients}},
+            "count": lambda _told: agent.count(),
+            "audit": lambda told: agent.audit(told["seconds"]),
+            "tidy": lambda _told: agent.tidy(),
+        }
+    )
     agent.end()
 
 

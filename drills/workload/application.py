@@ -16,7 +16,7 @@ from typing import Any
 import redis
 
 from drills.history import CHUNK_SECONDS
-from drills.workload.agent import answer, write_all
+from drills.workload.agent import answer, serve, write_all
 from drills.workload.uses.repertoire import REPERTOIRE
 from drills.workload.uses.stage import Actor, Stage, Use, UseSettings
 
@@ -123,23 +123,14 @@ def main() -> None:
     """Serve commands until standard input ends."""
     company = Company(UseSettings.from_data(json.loads(sys.stdin.readline())), write_all)
     answer({"ready": True})
-    for line in sys.stdin:
-        command = json.loads(line)
-        match command["do"]:
-            case "clock":
-                answer({"now": time.monotonic_ns()})
-            case "start":
-                answer(company.start(command["origin"]))
-            case "stop":
-                answer(company.stop())
-            case "audit":
-                answer(company.audit(command["seconds"]))
-            case "tidy":
-                answer(company.tidy())
-            case "quit":
-                break
-            case other:
-                answer({"error": f"unknown command {other!r}"})
+    serve(
+        {
+            "start": lambda told: company.start(told["origin"]),
+            "stop": lambda _told: company.stop(),
+            "audit": lambda told: company.audit(told["seconds"]),
+            "tidy": lambda _told: company.tidy(),
+        }
+    )
     company.end()
 
 

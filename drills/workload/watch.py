@@ -17,7 +17,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from drills.records import Marker, Replicas, Role, RoleWord, encode
-from drills.workload.agent import answer, write_all
+from drills.workload.agent import answer, serve, write_all
 from drills.workload.pulse import Pulse
 
 PERIOD_SECONDS = 0.05
@@ -195,17 +195,7 @@ def main() -> None:
     """Serve commands until standard input ends."""
     watcher = Watcher(WatchSettings.from_data(json.loads(sys.stdin.readline())))
     answer({"ready": True})
-    for line in sys.stdin:
-        command = json.loads(line)
-        match command["do"]:
-            case "clock":
-                answer({"now": time.monotonic_ns()})
-            case "start":
-                answer(watcher.start(command["origin"]))
-            case "quit":
-                break
-            case other:
-                answer({"error": f"unknown command {other!r}"})
+    serve({"start": lambda told: watcher.start(told["origin"])})
     watcher.end()
 
 
