@@ -65,22 +65,20 @@ def election_delay(timing: Timing) -> float:
 def failover_bound(timing: Timing, kind: FaultKind) -> Bound | None:
     """The window that a failover may take, or None where nothing takes over by itself.
 
-    Cluster with node timeout NT: detection takes up to NT + 0.2 on a reset connection and up to 1.5 NT on a hang, gossip up to
-    NT / 2 more, the election a fixed and a random delay and 0.1. Sentinel with down-after D: up to D + 2.3 and D + 3.3.
+    Cluster with node timeout NT: detection takes up to 1.5 NT, gossip up to NT / 2 more, the election a fixed and a random delay
+    and 0.1. That holds for a crash as well: the network of a container goes with its last process, so nobody is left to reset
+    connections, and to its peers it is a machine that fell silent (docs/decisions/0025).
+    Sentinel with down-after D: up to D + 2.3 after a crash, else D + 3.3.
     A first election that fails is not covered: it is tried again after `election_retry`.
     """
     if kind not in ("crash", "power-loss", "hang", "partition", "split"):
         return None
-    reset = kind == "crash"  # a machine without power resets no connection: it just falls silent
     if timing.topology == "cluster" and timing.node_timeout is not None:
         node_timeout, delay = timing.node_timeout, election_delay(timing)
-        low = node_timeout + delay
-        if reset:
-            words = f"1.5 × node timeout + {0.3 + 2 * delay:.2g} s"
-            return Bound(low, 1.5 * node_timeout + 0.3 + 2 * delay, words)
-        return Bound(low, 2 * node_timeout + 0.3 + 2 * delay, f"2 × node timeout + {0.3 + 2 * delay:.2g} s")
+        extra = 0.3 + 2 * delay
+        return Bound(node_timeout + delay, 2 * node_timeout + extra, f"2 × node timeout + {extra:.2g} s")
     if timing.topology == "sentinel" and timing.down_after is not None:
-        extra = SENTINEL_KILL_EXTRA if reset else SENTINEL_HANG_EXTRA
+        extra = SENTINEL_KILL_EXTRA if kind == "crash" else SENTINEL_HANG_EXTRA
         return Bound(timing.down_after, timing.down_after + extra, f"down-after + {extra} s")
     return None
 

@@ -8,6 +8,8 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
+from operations.bounds import failover_bound
+from topologies.objectives import policy_of
 from topologies.plan import Kind, NodePlan, Plan
 from topologies.sizes import MIB
 from topologies.spec import ParameterValue, Spec
@@ -100,10 +102,9 @@ def declared(spec: Spec) -> dict[str, str]:
 
 
 def failover_bound_seconds(spec: Spec) -> int:
-    """Longest time that an automatic failover after a kill takes, with 10 % slack (redis-facts section 1), rounded up."""
-    if spec.topology == "cluster":
-        return math.ceil((1.5 * spec.cluster.node_timeout_seconds + 1.3) * 1.1)
-    return math.ceil((spec.sentinel.down_after_seconds + 2.3) * 1.1)
+    """Longest time that an automatic failover after a crash takes, with slack, rounded up; 0 where nobody takes over."""
+    bound = failover_bound(policy_of(spec).timing, "crash")
+    return math.ceil(bound.with_slack) if bound else 0
 
 
 def _quoted(value: str) -> str:

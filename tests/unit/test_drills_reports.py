@@ -189,12 +189,12 @@ def test_figures_have_least_median_and_most_over_all_repetitions() -> None:
     refused = next(figure for figure in journal.figures if figure.name == "writes refused")
     assert refused.least < refused.middle < refused.most
     assert len(refused.values) == 3
-    assert refused.limit == pytest.approx(4.73)
+    assert refused.limit == pytest.approx(5.83)
 
 
 def test_the_summary_tells_the_worst_first_and_names_the_run() -> None:
     journal = journal_of(GOOD, Failover(rate=12, detection=5.0))
-    assert re.match(r"Writes refused for 6\.\d+ s of 4\.73 s .*\(run 2\)\.$", journal.summary)
+    assert re.match(r"Writes refused for 6\.\d+ s of 5\.83 s .*\(run 2\)\.$", journal.summary)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"schema_version": 99}', '{"schema_version": 1}'])

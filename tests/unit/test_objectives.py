@@ -149,9 +149,9 @@ REFUSED: list[tuple[str, dict[str, Any], dict[str, Any], dict[str, Any], str]] =
         "use any, or persistence.policy aof, rdb or both",
     ),
     (
-        "cluster", QUICK, unavailable("crash", 4.3), unavailable("crash", 4.2),
-        "objectives.unavailable.crash is 4.2 but taking over can need 4.3 s (1.5 × node timeout + 1.3 s); "
-        "use bound, 4.73 or more, or a smaller cluster.node_timeout_seconds",
+        "cluster", QUICK, unavailable("crash", 5.3), unavailable("crash", 5.2),
+        "objectives.unavailable.crash is 5.2 but taking over can need 5.3 s (2 × node timeout + 1.3 s); "
+        "use bound, 5.83 or more, or a smaller cluster.node_timeout_seconds",
     ),
     (
         "sentinel", {"sentinel": {"down_after_seconds": 1}}, unavailable("hang", 4.3), unavailable("hang", 4),

@@ -74,8 +74,8 @@ def test_what_a_primary_that_is_cut_off_costs(topology: str, fields: dict[str, A
         ("standalone", {}, "reads and writes stop until the node is back"),
         ("replication", {}, "writes stop until the primary is back or you switch over"),
         ("sentinel", {}, "writes stop for at most 9 s when a primary is killed"),
-        ("cluster", {}, "writes to one shard stop for at most 10 s when a primary is killed"),
-        ("cluster", {"cluster": {"full_coverage": True}}, "writes stop for at most 10 s when a primary is killed"),
+        ("cluster", {}, "writes to one shard stop for at most 13 s when a primary is killed"),
+        ("cluster", {"cluster": {"full_coverage": True}}, "writes stop for at most 13 s when a primary is killed"),
         ("cluster", {"replicas": 0}, "reads and writes stop until the node is back"),
     ],
 )

@@ -70,7 +70,7 @@ def test_shard_peers_are_the_other_nodes_of_the_same_shard() -> None:
 
 
 def test_the_failover_bound_follows_the_measured_formula() -> None:
-    assert failover_bound_seconds(Spec.model_validate({"topology": "cluster", "cluster": {"node_timeout_seconds": 2}})) == 5
+    assert failover_bound_seconds(Spec.model_validate({"topology": "cluster", "cluster": {"node_timeout_seconds": 2}})) == 6
     assert failover_bound_seconds(Spec.model_validate({"topology": "sentinel", "sentinel": {"down_after_seconds": 1}})) == 4
 
 
