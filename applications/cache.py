@@ -75,18 +75,21 @@ class _Entry(NamedTuple):
 
 
 class Cache:
-    """One instance's view of a cache; not for several threads. Times of freshness are on the clock of the instance that
-    stored."""
+    """One instance's view of a cache; not for several threads. Until when an entry is fresh stands on the `clock` of the instance
+    that stored it, and is compared with that of the one that reads: clocks that differ make it load sooner or later, never serve
+    longer than the end in Redis."""
 
     def __init__(
         self, client: Client, load: Loader, fresh_seconds: float, grace_seconds: float = 0.0, absent_seconds: float = 1.0,
         local_seconds: float = 0.5, fill_seconds: float = 5.0, jitter: float = 0.1, prefix: str = "cache",
+        clock: Callable[[], float] = time.time,
     ) -> None:  # fmt: skip
         self._client = client
         self._load = load
         self._fresh, self._grace, self._absent = fresh_seconds, grace_seconds, absent_seconds
         self._local_seconds, self._fill_ms, self._jitter = local_seconds, int(fill_seconds * 1000), jitter
         self._prefix = prefix
+        self._clock = clock
         self._chance = random.Random()  # noqa: S311 - spreads load
         self._local: dict[str, tuple[float, Found]] = {}
 
@@ -104,7 +107,7 @@ class Cache:
     def store(self, key: str, version: int, value: str | None, load_seconds: float = 0.0) -> None:
         """What the origin has, unless Redis knows of something newer. Raises redis.RedisError."""
         fresh = (self._fresh if value is not None else self._absent) * (1 - self._jitter * self._chance.random())
-        self._put(key, _Entry(version, value, time.time() + fresh, load_seconds), fresh + self._grace)
+        self._put(key, _Entry(version, value, self._clock() + fresh, load_seconds), fresh + self._grace)
 
     def _key(self, key: str) -> str:
         return f"{self._prefix}:{{{key}}}"
@@ -132,14 +135,14 @@ class Cache:
                 finally:
                     run(self._client, _LET_GO, [fill], owner)
             if entry is not None and usable:
-                return Found(entry.version, entry.value, "stale" if entry.fresh_until < time.time() else "cache")
+                return Found(entry.version, entry.value, "stale" if entry.fresh_until < self._clock() else "cache")
             if time.monotonic() > deadline:
                 return self._fill(key)
             time.sleep(0.01)
 
     def _due(self, entry: _Entry) -> bool:
         """Over, or near its end by chance: an exponential distribution as long as a load takes (Vattani et al., VLDB 2015)."""
-        left = entry.fresh_until - time.time()
+        left = entry.fresh_until - self._clock()
         if left > entry.load_seconds * FURTHEST:
             return False
         return -entry.load_seconds * math.log(1 - self._chance.random()) >= left

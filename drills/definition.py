@@ -24,6 +24,7 @@ Deed = Literal[
     "loss",
     "slow-link",
     "switchover",
+    "reshard",
     "remove",
     "rolling-restart",
     "flapping",

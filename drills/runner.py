@@ -52,7 +52,8 @@ Progress = Callable[[str], None]
 class Order:
     """What the user asks for. `inside`: clients run in the stack's network; else on this machine, through published ports.
     `patience_seconds`: so long may the stack take to reach its steady state before the drill is refused. `apply`: a `pulumi up`
-    after the last repetition must keep all roles. `uses`: names of `drills.uses.catalogue` that are played beside the load."""
+    after the last repetition must keep all roles. `uses`: names of `drills.uses.catalogue` that are played beside the load;
+    `left_out`: a sentence for each that the stack cannot carry."""
 
     drill: Drill
     directory: Path
@@ -63,6 +64,7 @@ class Order:
     patience_seconds: float = 0.0
     apply: bool = True
     uses: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
 
 class Runner:
@@ -86,13 +88,13 @@ class Runner:
         self._target = self._drill.fault.target
         self._disks: Disks | None = None
         self._problems: list[str] = []
-        self._notes = [*self._drill.notes, *([] if order.apply else [NOT_APPLIED])]
+        self._notes = [*self._drill.notes, *order.left_out, *([] if order.apply else [NOT_APPLIED])]
         self._interrupted = False
 
     def run(self) -> Journal:
         """Run all repetitions and write the report. Raises ToolkitError before anything was broken: drill and stack do not fit,
         somebody else drills, the stack is not well, the directory cannot be used; after that only when the report has no room."""
-        misfit = self._drill.fits(self._inventory) or misfit_of(self._order.uses, self._inventory.topology)
+        misfit = self._drill.fits(self._inventory) or misfit_of(self._order.uses, self._inventory)
         if self._order.uses and self._drill.fault.clients_inside and not self._order.inside:
             misfit = f"{self._drill.name} cuts instances off, which takes workloads in the stack's network: leave out --from host"
         if misfit:

@@ -8,6 +8,7 @@ from redis.cluster import ClusterNode, RedisCluster
 from redis.exceptions import RedisClusterException
 from redis.sentinel import Sentinel
 
+from operations.cluster_client import MappedCluster
 from operations.connect import Fleet, Timeouts, endpoint, node_client
 from operations.errors import CheckFailed, Unreachable
 from operations.inventory import Access, Inventory
@@ -45,24 +46,6 @@ class MappedSentinel(Sentinel):
     def discover_slaves(self, service_name: str) -> list[tuple[str, int]]:
         found = super().discover_slaves(service_name)  # type: ignore[no-untyped-call]
         return [mapped(self._inventory, address, port) for address, port in found]
-
-
-class MappedCluster(RedisCluster):
-    """redis-py's cluster client, able to follow an ASK while slots move key by key.
-
-    redis-py looks the address in an ASK up as it is: it neither maps it, as it does for the slot map and for MOVED, nor knows a
-    shard that owns no slot yet, as every new shard does at first. In both cases it would end with an AttributeError.
-    """
-
-    def get_node(self, host: str | None = None, port: int | None = None, node_name: str | None = None) -> Any:
-        known = super().get_node(host, port, node_name)  # type: ignore[no-untyped-call]
-        if known is not None or not node_name:
-            return known
-        address, _, announced = node_name.rpartition(":")
-        where = self.nodes_manager.remap_host_port(address, int(announced))
-        cluster_node: Any = ClusterNode
-        known = super().get_node(*where)  # type: ignore[no-untyped-call]
-        return known or self.nodes_manager.nodes_cache.setdefault(f"{where[0]}:{where[1]}", cluster_node(*where, "primary"))
 
 
 def application_client(access: Access, user: str = "app", timeouts: Timeouts | None = None, **options: Any) -> TopologyClient:

@@ -92,6 +92,8 @@ def run_drill(
 ) -> ExitCode:
     """Run one drill and write its report."""
     drill = find(name)
+    access = load_access(stack)
+    uses, left_out = chosen(workload, access.inventory) if workload is not None else ((), ())
     order = Order(
         drill=drill,
         directory=report or REPORTS / f"{stack}-{name}",
@@ -100,9 +102,10 @@ def run_drill(
         seed=random.SystemRandom().randrange(2**31) if seed is None else seed,
         inside=place == "network",
         apply=apply,
-        uses=chosen(workload) if workload is not None else (),
+        uses=uses,
+        left_out=left_out,
     )
-    journal = carry_out(load_access(stack), order)
+    journal = carry_out(access, order)
     if as_json:
         print_json(brief(journal, order.directory))
     else:
@@ -117,6 +120,7 @@ def run_all(
 ) -> ExitCode:  # fmt: skip
     """Run every drill that fits the stack, one after the other; the worst result counts."""
     access = load_access(stack)
+    uses, left_out = chosen(workload, access.inventory) if workload is not None else ((), ())
     console = make_console(stderr=True)
     found: list[dict[str, Any]] = []
     worst = ExitCode.OK
@@ -128,7 +132,7 @@ def run_all(
         seed = random.SystemRandom().randrange(2**31)
         order = Order(
             drill, directory, repetitions=repeat, seed=seed, patience_seconds=STEADY_SECONDS, apply=apply,
-            uses=chosen(workload) if workload is not None else (),
+            uses=uses, left_out=left_out,
         )  # fmt: skip
         journal = carry_out(access, order)
         worst = max(worst, journal.exit_code)

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Which topology and policy carries which use of Redis: plays every careful workload through drills on throw-away stacks, keeps
-what was measured, and writes docs/guide/choosing.md from it; what `make matrix` does.
+what was measured, and writes docs/guide/choosing.md from it; what `make matrix` does. A part of it can be measured anew with
+--topology and --policy; the rest stays as it was measured before.
 
 Exit code 0 when everything was measured, 20 when a run left no answer. What does not hold is a finding and stands in the page.
 """
@@ -25,9 +26,12 @@ from tests.live.harness import Stack, throw_away_stack
 from tests.live.harness import run as run_command
 
 ROOT = Path(__file__).resolve().parent.parent
-RAW = ROOT / "docs" / "guide" / "choosing.json"
+RAW = ROOT / "bench" / "results" / "choosing.json"
 PAGE = ROOT / "docs" / "guide" / "choosing.md"
-DRILLS = ("crash-primary", "isolate-primary", "switchover")
+DRILLS = {
+    "sentinel": ("crash-primary", "isolate-primary", "switchover"),
+    "cluster": ("crash-primary", "isolate-primary", "switchover", "reshard"),
+}
 DRILL_SECONDS = 300
 HEALTHY_SECONDS = 90
 
@@ -65,8 +69,8 @@ def measure(stack: Stack, policy: Policy, topology: str, drill: str, report: Pat
         told = {"result": "broken", "summary": " ".join(result.text.split())[-300:], "workloads": []}
     kept = ("name", "verdict", "sentence", "figures")
     workloads = [{name: use[name] for name in kept} for use in told["workloads"]]
-    return {"topology": topology, "policy": policy.name, "drill": drill, "result": told["result"], "summary": told["summary"],
-            "workloads": workloads}  # fmt: skip
+    return {"topology": topology, "policy": policy.name, "drill": drill, "measured": datetime.now(UTC).date().isoformat(),
+            "result": told["result"], "summary": told["summary"], "workloads": workloads}  # fmt: skip
 
 
 def measure_all(topologies: Sequence[str], policies: Sequence[Policy]) -> list[dict[str, Any]]:
@@ -82,12 +86,20 @@ def measure_all(topologies: Sequence[str], policies: Sequence[Policy]) -> list[d
                     console.print(f"{topology}, {policy.name}: making {stack.name}", markup=False)
                     stack.up().ok()
                     access = stack.access()
-                    for drill in DRILLS:
+                    for drill in DRILLS[topology]:
                         stack.wait_healthy(access, HEALTHY_SECONDS)
                         found = measure(stack, policy, topology, drill, Path(folder) / f"{stack.name}-{drill}")
                         runs.append(found)
                         console.print(f"  {drill}: {found['result']}: {found['summary']}", markup=False)
     return runs
+
+
+def merged(before: Sequence[Mapping[str, Any]], runs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Runs of before, but for topologies and policies that were measured anew, in the order of the page."""
+    anew = {(run["topology"], run["policy"]) for run in runs}
+    order = [(topology, policy.name) for topology in DRILLS for policy in POLICIES]
+    kept = [run for run in before if (run["topology"], run["policy"]) not in anew]
+    return sorted((*kept, *runs), key=lambda run: order.index((run["topology"], run["policy"])))
 
 
 def worst(runs: Sequence[Mapping[str, Any]], use: str) -> tuple[str, str, str]:
@@ -102,13 +114,17 @@ def page(data: Mapping[str, Any]) -> str:
     runs = data["runs"]
     topologies = list(dict.fromkeys(run["topology"] for run in runs))
     policies = [policy for policy in POLICIES if any(run["policy"] == policy.name for run in runs)]
+    days = sorted({run["measured"] for run in runs})
+    when = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
+    drills = "; ".join(f"{topology}: {', '.join(f'`{drill}`' for drill in data['drills'][topology])}" for topology in topologies)
     lines = [
         "# Which topology and policy for which use?", "",
-        "Made by `make matrix` from [what was measured](choosing.json); do not edit. Every careful use of "
-        "[applications/](applications.md) was played through " + ", ".join(f"`{name}`" for name in data["drills"])
-        + f" on a stack of each kind ({data['measured']}, {data['machine']}). A cell is the worst of these drills, against what "
-        "topology and policy can promise: under `plain` a failover may lose the writes of its last second, a partition those "
-        "until the lag limit stops the old primary. *holds* means within that, and the sentences say with which numbers.", "",
+        f"Made by `make matrix` from [what was measured]({os.path.relpath(RAW, PAGE.parent)}); do not edit. Every careful use of "
+        "[applications/](applications.md) was played through drills on a stack of each kind, one run each "
+        f"({drills}; {when}, {data['machine']}). A cell is the worst of these drills, against what topology and policy can "
+        "promise: under `plain` a failover may lose the writes of its last second, a partition those until the lag limit stops "
+        "the old primary. *holds* means within that, and the sentences say with which numbers; *not known* is what could not be "
+        "told, for instance because the machine stood still.", "",
         *(f"- **{policy.name}**: {policy.sentence}" for policy in policies), "",
     ]  # fmt: skip
     words = {"true": "holds", "false": "**breaks**", "unknown": "not known"}
@@ -136,6 +152,17 @@ def page(data: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def read_before() -> dict[str, Any] | None:
+    """What was measured before, None where nothing was; raises InvalidInput when it cannot be read."""
+    try:
+        found: dict[str, Any] = json.loads(RAW.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise InvalidInput(f"{RAW} cannot be read: {error}; remove it and measure anew: make matrix") from None
+    return found
+
+
 def main(
     as_json: JsonOption = False,
     topology: Annotated[str, typer.Option(metavar="T,...", help="Topologies to measure.")] = "sentinel,cluster",
@@ -143,11 +170,11 @@ def main(
     again: Annotated[bool, typer.Option("--again", help="Only write the page anew from what was measured before.")] = False,
 ) -> ExitCode:
     """Measure which topology and policy carries which use of Redis, and write docs/guide/choosing.md."""
+    before = read_before()
     if again:
-        try:
-            data = json.loads(RAW.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise InvalidInput(f"{RAW} cannot be read: {error}; measure first: make matrix") from None
+        if before is None:
+            raise InvalidInput(f"{RAW} is not there; measure first: make matrix")
+        data = before
     else:
         topologies = [word for word in topology.split(",") if word]
         unfit = sorted(set(topologies) - set(FAST))
@@ -155,8 +182,8 @@ def main(
         if unfit or not topologies or not policies:
             raise InvalidInput(f"nothing to measure: topologies are {', '.join(FAST)}, policies {POLICY_NAMES}")
         data = {
-            "measured": datetime.now(UTC).date().isoformat(), "machine": f"{os.cpu_count()} processors, {platform.machine()}",
-            "drills": DRILLS, "uses": CAREFUL, "runs": measure_all(topologies, policies),
+            "machine": f"{os.cpu_count()} processors, {platform.machine()}", "drills": DRILLS, "uses": CAREFUL,
+            "runs": merged(before["runs"] if before else [], measure_all(topologies, policies)),
         }  # fmt: skip
         RAW.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
     PAGE.write_text(page(data), encoding="utf-8")

@@ -11,7 +11,7 @@ from drills.faults.base import Engine, Fault, FaultFailed
 from drills.faults.disk import Disks, FillDisk, PowerLoss
 from drills.faults.flapping import Flapping
 from drills.faults.network import Loss, Partition, SlowLink
-from drills.faults.planned import Switchover
+from drills.faults.planned import Reshard, Switchover
 from drills.faults.process import Hang, Kill, KillHeld, Pause, Stop
 from drills.faults.replaced import Remove
 from drills.faults.rolling import RollingRestart
@@ -91,5 +91,6 @@ MAKERS: dict[str, Maker] = {
     "power-loss": lambda scene, _plan, kind, targets: PowerLoss(scene.engine, scene.own_disks, targets, kind),
     "fill-disk": lambda scene, _plan, kind, targets: FillDisk(scene.engine, scene.own_disks, scene.access, targets, kind),
     "switchover": lambda scene, _plan, kind, targets: Switchover(scene.engine, scene.access, targets, kind),
+    "reshard": lambda scene, _plan, kind, targets: Reshard(scene.engine, scene.access, targets, scene.tell, kind),
 }
 """One for every deed that a plan can name."""

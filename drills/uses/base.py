@@ -7,7 +7,7 @@ from typing import Any
 from drills.checkers.base import EXAMPLES, SECOND, Figure, Verdict, plural, worst
 from drills.objectives import Outcome
 from drills.records import Event
-from operations.inventory import Topology
+from operations.inventory import Inventory
 from operations.objectives import Budget
 
 __all__ = ["EXAMPLES", "SECOND", "Facts", "Finding", "Interval", "Use", "Verdict", "allowed", "measured_only", "plural"]
@@ -77,13 +77,13 @@ class Finding:
 @dataclass(frozen=True)
 class Use:
     """One workload: `title` for people, `judge` the pure function, `twin` the careful use whose careless version it is.
-    `not_on` says on which topologies it cannot be played, and why."""
+    `unfit` says why it cannot be played on a stack, or None."""
 
     name: str
     title: str
     judge: Callable[[Facts], Finding]
     twin: str | None = None
-    not_on: Mapping[Topology, str] = field(default_factory=dict)
+    unfit: Callable[[Inventory], str | None] = lambda _inventory: None
 
 
 Judge = Callable[[str, str, Facts], Finding]
@@ -91,7 +91,7 @@ Judge = Callable[[str, str, Facts], Finding]
 
 
 def workload(name: str, title: str, judge: Judge, twin: str | None = None) -> Use:
-    """A workload whose judgement carries its name."""
+    """A workload whose judgement carries its name, for every stack."""
     return Use(name, title, lambda facts: judge(name, title, facts), twin)
 
 

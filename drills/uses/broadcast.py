@@ -59,4 +59,5 @@ def _use(name: str, title: str, reads_on: bool, twin: str | None = None) -> Use:
 BROADCASTS = (
     _use("broadcast", "Messages to everybody through a stream", True),
     _use("broadcast-careless", "Messages by PUBLISH and SUBSCRIBE", False, "broadcast"),
+    _use("broadcast-sharded", "Messages by SPUBLISH and SSUBSCRIBE", False, "broadcast"),
 )

@@ -87,4 +87,5 @@ def judge_as(use: str, title: str, facts: Facts) -> Finding:
 LOCKS = (
     workload("lock", "Distributed lock with fencing", judge_as),
     workload("lock-careless", "Lock by SETNX, EXPIRE and DEL", judge_as, "lock"),
+    workload("lock-redis-py", "redis-py's own Lock, without a fence", judge_as, "lock"),
 )

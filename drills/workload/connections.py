@@ -4,11 +4,12 @@ from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
-from redis.cluster import ClusterNode, RedisCluster
+from redis.cluster import ClusterNode
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from drills.workload.settings import Settings
+from operations.cluster_client import MappedCluster
 
 Client = Any
 """redis.Redis or redis.cluster.RedisCluster; neither has useful type hints for raw commands."""
@@ -39,32 +40,32 @@ class _MappedSentinel(Sentinel):
         return reachable(self.settings, host, port)
 
 
-def connect(settings: Settings) -> Client:
-    """A client of the topology; raises redis.RedisError when nobody answers."""
-    options = _options(settings)
+def connect(settings: Settings, **more: Any) -> Client:
+    """A client of the topology, made with `more` arguments of redis-py; raises redis.RedisError when nobody answers."""
+    options = {**_options(settings), **more}
     if settings.way == "cluster":
-        return RedisCluster(
+        return MappedCluster(
             startup_nodes=[_ClusterNode(target.host, target.port) for target in settings.targets],
             require_full_coverage=False,
             address_remap=(lambda where: reachable(settings, *where)) if settings.remap else None,
             **options,
         )
     if settings.way == "sentinel":
-        asking = {**options, "decode_responses": True}
-        sentinel: Any = _MappedSentinel(list(settings.sentinels), sentinel_kwargs=asking, **options)  # type: ignore[no-untyped-call]
+        asking = {**_options(settings), "decode_responses": True}
+        sentinel: Any = _MappedSentinel(list(settings.sentinels), sentinel_kwargs=asking, **_options(settings))  # type: ignore[no-untyped-call]
         sentinel.settings = settings
         return sentinel.master_for(settings.service, **options)
     return DirectClient(settings)
 
 
-def application(settings: Settings) -> Client:
+def application(settings: Settings, **more: Any) -> Client:
     """A client with the whole interface of redis-py. Where nobody can be asked who is primary, it is one of the node that says so
     now: after an error a new one has to be made. Raises redis.RedisError when there is none."""
     if settings.way != "direct":
-        return connect(settings)
+        return connect(settings, **more)
     make: Client = redis.Redis
     for target in settings.targets:
-        client = make(host=target.host, port=target.port, **_options(settings))
+        client = make(host=target.host, port=target.port, **{**_options(settings), **more})
         try:
             if client.execute_command("ROLE")[0] in (b"master", "master"):
                 return client

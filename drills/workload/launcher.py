@@ -30,7 +30,15 @@ MEMORY = "512m"
 SHARED = "/shared"
 
 _ROOT = Path(__file__).resolve().parent.parent.parent
-_MODULES = ("drills/__init__.py", "drills/records.py", "drills/history.py", "drills/workload", "applications")
+_MODULES = (
+    "drills/__init__.py",
+    "drills/records.py",
+    "drills/history.py",
+    "drills/workload",
+    "applications",
+    "operations/__init__.py",
+    "operations/cluster_client.py",
+)
 _BOOTSTRAP = (
     "import sys,base64,tempfile;"
     "code=tempfile.NamedTemporaryFile(suffix='.zip');"

@@ -36,6 +36,7 @@ CHANCE = random.Random(5)  # noqa: S311 - choices that repeat
     [
         ("crash-primary", REPLICATED), ("crash-restart", ALL), ("power-loss", ALL), ("hang-primary", REPLICATED),
         ("split-replicas", {"sentinel"}), ("isolate-primary", REPLICATED), ("switchover", REPLICATED),
+        ("reshard", {"cluster"}),
         ("crash-replica", REPLICATED),
         ("lose-sentinels", {"sentinel"}), ("lose-majority", FAILING_OVER), ("restart-all", ALL), ("rolling-restart", ALL),
         ("replace-node", REPLICATED), ("replace-primary", FAILING_OVER), ("fill-disk", ALL), ("slow-link", ALL),

@@ -3,21 +3,23 @@
 import json
 from typing import Any
 
-from scripts.matrix import PAGE, RAW, page, worst
+from scripts.matrix import PAGE, RAW, merged, page, worst
 
 
 def ran(policy: str, drill: str, **verdicts: str) -> dict[str, Any]:
     workloads = [
         {"name": name, "verdict": verdict, "sentence": f"{name} in {drill}", "figures": {}} for name, verdict in verdicts.items()
     ]
-    return {"topology": "cluster", "policy": policy, "drill": drill, "result": "met", "summary": "", "workloads": workloads}
+    return {
+        "topology": "cluster", "policy": policy, "drill": drill, "measured": "2026-01-01", "result": "met", "summary": "",
+        "workloads": workloads,
+    }  # fmt: skip
 
 
 def data(*runs: dict[str, Any]) -> dict[str, Any]:
     return {
-        "measured": "2026-01-01",
         "machine": "2 processors",
-        "drills": ["a", "b"],
+        "drills": {"cluster": ["a", "b"]},
         "uses": ["lock", "queue"],
         "runs": list(runs),
     }
@@ -47,3 +49,11 @@ def test_the_page_of_the_guide_is_what_was_measured() -> None:
         assert PAGE.read_text() == page(json.loads(RAW.read_text()))
     else:
         assert not PAGE.exists()
+
+
+def test_what_is_measured_anew_takes_the_place_of_what_was_measured_before_and_of_nothing_else() -> None:
+    before = [ran("snapshots", "a", lock="true"), ran("plain", "a", lock="false"), ran("plain", "b", lock="false")]
+    runs = merged(before, [ran("plain", "a", lock="true")])
+    assert [(run["policy"], run["drill"], run["workloads"][0]["verdict"]) for run in runs] == [
+        ("plain", "a", "true"), ("snapshots", "a", "true"),
+    ]  # fmt: skip

@@ -6,10 +6,15 @@ from drills.checkers.base import Verdict
 from drills.records import Event, Fault, Phase, Tally
 from drills.synthetic import ns
 from drills.uses.base import Facts, lost
-from drills.uses.catalogue import CAREFUL, CARELESS, USES, chosen
+from drills.uses.catalogue import CAREFUL, CARELESS, USES, chosen, misfit_of
 from drills.uses.fold import Uses
 from drills.workload.uses.repertoire import REPERTOIRE
 from operations.errors import UsageError
+from operations.inventory import Engine
+from tests.unit.states import inventory_of
+
+STACK = inventory_of("cluster")
+VALKEY = STACK.model_copy(update={"engine": Engine(name="valkey", version="9.1.2", image="i", image_id="i")})
 
 
 def test_every_workload_can_be_played_and_judged() -> None:
@@ -21,16 +26,26 @@ def test_every_careless_workload_is_the_twin_of_a_careful_one() -> None:
 
 
 def test_workloads_are_chosen_by_name_and_by_group_each_once() -> None:
-    assert chosen("lock, lock") == ("lock",)
-    assert chosen("all") == CAREFUL
-    assert chosen("lock,all") == CAREFUL
-    assert chosen("careless") == CARELESS
+    assert chosen("lock, lock", STACK) == (("lock",), ())
+    assert chosen("all", STACK) == (CAREFUL, ())
+    assert chosen("lock,all", STACK) == (CAREFUL, ())
+    assert chosen("careless", STACK) == (CARELESS, ())
+
+
+def test_what_a_stack_cannot_carry_is_left_out_of_a_group_and_refused_by_name() -> None:
+    names, left_out = chosen("all", VALKEY)
+    assert set(CAREFUL) - set(names) == {"near-cache"}
+    (sentence,) = left_out
+    assert "near-cache was left out: the client-side cache of redis-py works with Redis from 7.4 on" in sentence
+    assert misfit_of(names, VALKEY) is None
+    assert misfit_of(chosen("near-cache", VALKEY)[0], VALKEY) is not None
+    assert misfit_of(CAREFUL, STACK) is None
 
 
 @pytest.mark.parametrize("words", ["", " , ", "lokc", "lock,nothing"])
 def test_a_workload_that_does_not_exist_is_refused_with_those_that_do(words: str) -> None:
     with pytest.raises(UsageError, match="there are lock"):
-        chosen(words)
+        chosen(words, STACK)
 
 
 def fold_of(*records: Event | Tally | Fault | Phase, sides: int = 1) -> Uses:

@@ -9,7 +9,7 @@ from typing import Any
 import redis
 
 from applications.broadcast import Channel
-from applications.careless.broadcast import PubSubChannel
+from applications.careless.broadcast import PubSubChannel, ShardedPubSubChannel
 from drills.workload.uses.stage import Actor, Stage, Use
 
 NAMES = 3
@@ -98,4 +98,11 @@ class PubSubUse(BroadcastUse):
         """Nobody can read on."""
 
 
-BROADCASTS: tuple[type[Use], ...] = (BroadcastUse, PubSubUse)
+class ShardedPubSubUse(PubSubUse):
+    name = "broadcast-sharded"
+
+    def channel(self, client: Any, tag: str) -> Any:
+        return ShardedPubSubChannel(client, tag, self.stage.prefix)
+
+
+BROADCASTS: tuple[type[Use], ...] = (BroadcastUse, PubSubUse, ShardedPubSubUse)

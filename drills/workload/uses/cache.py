@@ -18,6 +18,8 @@ from applications.origin import Origin
 from drills.workload.uses.stage import Actor, Use
 
 ROWS, ABSENT = 6, 3
+SKEW_SECONDS = (0.0, 1.5, -1.5)
+"""By how much the clocks of instances are wrong: more than an entry is fresh."""
 FRESH_SECONDS, GRACE_SECONDS, ABSENT_SECONDS = 1.0, 1.0, 1.0
 LOAD_SECONDS = 0.03
 WRITE_ONE_IN, ABSENT_ONE_IN = 50, 4
@@ -55,7 +57,8 @@ class CacheUse(Use):
 
     def cache(self, actor: Actor, load: Any) -> Any:
         times = {"fresh_seconds": FRESH_SECONDS, "grace_seconds": GRACE_SECONDS, "absent_seconds": ABSENT_SECONDS}
-        return Cache(actor.client, load, **times, prefix=self.stage.prefix)
+        skew = SKEW_SECONDS[actor.number % len(SKEW_SECONDS)]
+        return Cache(actor.client, load, **times, prefix=self.stage.prefix, clock=lambda: time.time() + skew)
 
     def prepare(self, _client: Any) -> None:
         origin = self.origin()

@@ -12,6 +12,7 @@ from typing import Any
 
 import redis
 
+from applications.careless.library_lock import LibraryLock
 from applications.careless.lock import CarelessLock
 from applications.fenced import FencedCounter, StaleHolder
 from applications.lock import FencedLock, Tenure
@@ -151,4 +152,26 @@ class CarelessLockUse(LockUse):
         return tenure
 
 
-LOCKS: tuple[type[Use], ...] = (LockUse, CarelessLockUse)
+class _Unfenced(FencedCounter):
+    """A resource that trusts its callers."""
+
+    def read(self, name: str, _tenure: Tenure) -> int:
+        return self.read_unfenced(name)
+
+    def write(self, name: str, _tenure: Tenure, number: int) -> None:
+        self.write_unfenced(name, number)
+
+
+class LibraryLockUse(LockUse):
+    """Everything as with the careful one, but the resource has no token to tell a stale holder by."""
+
+    name = "lock-redis-py"
+
+    def lock(self, actor: Actor, name: str) -> Any:
+        return LibraryLock(actor.client, name, TTL_SECONDS, f"{self.stage.prefix}:lock")
+
+    def wake(self, _actor: Actor) -> Any:
+        return Instance(_Unfenced(self.stage.shared / f"{self.stage.use}.sqlite"))
+
+
+LOCKS: tuple[type[Use], ...] = (LockUse, CarelessLockUse, LibraryLockUse)

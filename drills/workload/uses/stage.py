@@ -92,12 +92,13 @@ class Stage:
     def tally(self) -> None:
         self.lines.append(encode(Tally(self.now(), self.use, self.events)))
 
-    def connect(self, patient: bool = False) -> Any:
-        """A client of its own for an actor: the whole interface of redis-py, also where nobody tells who is primary."""
+    def connect(self, patient: bool = False, **more: Any) -> Any:
+        """A client of its own for an actor: the whole interface of redis-py, also where nobody tells who is primary. `more` are
+        arguments of redis-py."""
         settings = self.settings.client
         if patient:
             settings = replace(settings, connect_timeout=PATIENT_SECONDS, request_timeout=PATIENT_SECONDS)
-        return connections.application(settings)
+        return connections.application(settings, **more)
 
 
 class Actor(threading.Thread):
