@@ -8,8 +8,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from drills.bounds import FaultKind
-from drills.objectives import Objectives
+from drills.objectives import Objectives, backup_objectives
 from drills.workload.settings import Mode
+from operations.backup.settings import BackupSettings
 from operations.errors import InvalidInput, UsageError
 from operations.inventory import Inventory, Topology
 
@@ -30,6 +31,9 @@ Deed = Literal[
     "flapping",
     "power-loss",
     "fill-disk",
+    "lose-everything",
+    "corrupt-backup",
+    "flush",
 ]
 Seconds = Annotated[float, Field(ge=0, le=600)]
 
@@ -96,8 +100,27 @@ class Drill(_Frozen):
         """Why this drill cannot be run on a stack, or None when it can."""
         if inventory.topology not in self.topologies:
             return f"{self.name} is for {', '.join(self.topologies)}, and {inventory.stack} is {inventory.topology}"
+        if self.kind == "data-loss" and (reason := self._cannot_come_back(inventory)):
+            return f"{self.name} {reason}"
         if self.fault.companions > inventory.replicas:
             return f"{self.name} needs {self.fault.companions} replicas, and {inventory.stack} has {inventory.replicas}"
+        return None
+
+    def _cannot_come_back(self, inventory: Inventory) -> str | None:
+        """What a stack lacks to come back from a loss of all data, or None."""
+        promised = backup_objectives(inventory)
+        if self.fault.do == "flush":
+            data = inventory.parameters.get("data", {})
+            if (data.get("appendonly"), data.get("aof-timestamp-enabled")) != ("yes", "yes"):
+                return (
+                    f"needs append-only files with times in them, and {inventory.stack} has none; set persistence.policy to aof "
+                    "and parameters.aof-timestamp-enabled to yes"
+                )
+            return None
+        if promised.rpo_seconds is None or promised.rto_seconds is None:
+            return f"holds a stack to backup.objectives, and {inventory.stack} has none; set rpo_seconds and rto_seconds there"
+        if self.fault.do == "corrupt-backup" and BackupSettings.model_validate(inventory.spec["backup"]).is_remote:
+            return "damages a file of the repository, which it can reach in a volume or folder only"
         return None
 
 

@@ -207,6 +207,8 @@ class Examination:
             phantom_values(self._ledger, self._quality), self._split_brain.check(), self._one_primary.check(),
             self._views.check(),
         ]  # fmt: skip
+        if (before_cut := self._lost.check_cut()) is not None:
+            checks.append(before_cut)
         stale = self._stale.check()
         if self._stale.reads:
             checks.append(stale)

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from drills.checkers.base import Verdict
+from operations.backup.settings import BackupObjectives, BackupSettings
 from operations.bounds import FaultKind, Timing
 from operations.errors import InvalidInput
 from operations.inventory import Inventory
@@ -21,6 +22,7 @@ def policy_of(inventory: Inventory, waits: bool = False) -> Policy:
     persistence = inventory.spec.get("persistence", {})
     replication = inventory.spec.get("replication", {})
     declared: Any = inventory.spec.get("objectives")
+    backups = backup_objectives(inventory)
     timing = Timing(
         topology=inventory.topology,
         engine=inventory.engine.name,
@@ -38,7 +40,14 @@ def policy_of(inventory: Inventory, waits: bool = False) -> Policy:
         rdb=persistence.get("policy", "aof") in ("rdb", "both"),
         full_coverage=inventory.cluster is not None and inventory.cluster.full_coverage,
         writes="wait-all" if waits else (declared.get("writes") if isinstance(declared, Mapping) else None) or "plain",
+        backup_age=backups.rpo_seconds,
+        backup_return=backups.rto_seconds,
     )
+
+
+def backup_objectives(inventory: Inventory) -> BackupObjectives:
+    """What the spec of a stack promises of its backups."""
+    return BackupSettings.model_validate(inventory.spec.get("backup", {})).objectives
 
 
 def objectives_of(inventory: Inventory, between: Objectives | None = None, waits: bool = False) -> Objectives:

@@ -21,7 +21,7 @@ CHUNK = 1000
 
 Kind = Literal["write", "read"]
 Outcome = Literal["ok", "fail", "info"]
-Stage = Literal["inject", "evidence", "heal", "healed"]
+Stage = Literal["cut", "inject", "evidence", "heal", "healed"]
 RoleWord = Literal["primary", "replica", "suspect", "failed", "down"]
 
 

@@ -42,7 +42,7 @@ STEADY_SECONDS = 90.0
 AFTER_TAKEOVER_SECONDS = 1.0
 NOT_APPLIED = "Roles after another `pulumi up`: not run."
 POLL_SECONDS = 0.25
-LAST_UNTIL_HEALED = frozenset({"crash", "hang", "partition", "split", "power-loss", "quorum", "disk"})
+LAST_UNTIL_HEALED = frozenset({"crash", "hang", "partition", "split", "power-loss", "quorum", "disk", "data-loss"})
 """Kinds of faults after which, where nobody takes over, writes come back only with the heal."""
 
 Progress = Callable[[str], None]
@@ -202,6 +202,9 @@ class Runner:
         crew.begin()
         file.add(Phase(clock.now(), "steady", number))
         _hold(max(drill.steady_seconds, 2 * self._load.request_timeout), crew)
+        if fault.takes_cut:
+            self._step(fault, "cut", fault.cut, crew, file)
+            _hold(drill.steady_seconds, crew)
         file.add(Phase(clock.now(), "fault", number))
         self._step(fault, "inject", fault.inject, crew, file)
         proven = self._step(fault, "evidence", fault.evidence, crew, file)

@@ -8,7 +8,19 @@ from dataclasses import dataclass
 from typing import Literal
 
 FaultKind = Literal[
-    "crash", "hang", "partition", "split", "power-loss", "restart", "stop", "switchover", "replica", "quorum", "disk", "slow"
+    "crash",
+    "hang",
+    "partition",
+    "split",
+    "power-loss",
+    "restart",
+    "stop",
+    "switchover",
+    "replica",
+    "quorum",
+    "disk",
+    "slow",
+    "data-loss",
 ]
 """What is done to a shard, as far as its window is concerned.
 
@@ -17,6 +29,7 @@ with replicas, which go on confirming. `power-loss`: its machine is gone, so it 
 `restart`: it dies and comes back by itself. `stop`: it is told to stop and hands over. `switchover`: a planned change of primary.
 `replica`: a replica fails.
 `quorum`: too many voters fail, so nobody takes over. `disk`, `slow`: it goes on, worse.
+`data-loss`: all copies of its data are gone, and a backup brings them back.
 """
 
 SLACK = 0.10

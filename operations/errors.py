@@ -45,6 +45,10 @@ class UsageError(ToolkitError):
     exit_code = ExitCode.USAGE
 
 
+class HoldsData(UsageError):
+    """The target has keys that nobody gave up."""
+
+
 class InvalidInput(ToolkitError):
     """A spec, an inventory or other data is not valid; `problems` lists every one of them."""
 

@@ -71,6 +71,9 @@ class Policy:
     rdb: bool = False
     full_coverage: bool = False
     writes: Writes = "plain"
+    backup_age: float | None = None
+    backup_return: float | None = None
+    """Seconds that `backup.objectives` allows: the age of the newest backup, and the time until a restore accepts writes."""
 
     @property
     def fails_over(self) -> bool:
@@ -157,6 +160,7 @@ def default_objectives(policy: Policy) -> Objectives:
         "switchover": (0.25 if cluster else 2.0) if policy.replicas and policy.writes_without(1) else "any",
         "replica": OTHERS_SECONDS if policy.replicas and policy.lag is None and policy.writes_without(1) else "any",
         "quorum": "any", "disk": "any", "slow": "any",
+        "data-loss": policy.backup_return if policy.backup_return is not None else "any",
     }  # fmt: skip
     in_flight, killed, durable = policy.in_flight, policy.kill_costs, policy.power_costs
     waits = policy.writes == "wait-all"
@@ -169,6 +173,7 @@ def default_objectives(policy: Policy) -> Objectives:
         "power-loss": max(durable, in_flight) if durable != "any" else "any",
         "restart": killed, "stop": 0.0 if kept_on_stop else "any", "switchover": 0.0, "replica": 0.0,
         "quorum": in_flight, "disk": 0.0, "slow": in_flight,
+        "data-loss": policy.backup_age if policy.backup_age is not None else "any",
     }  # fmt: skip
     return Objectives(
         writes=policy.writes,

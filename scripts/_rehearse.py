@@ -23,6 +23,7 @@ from docker.errors import APIError, NotFound
 
 from operations.backup.launch import Place, run_job
 from operations.backup.manifest import Manifest
+from operations.backup.proof import prove
 from operations.backup.restore import Restored, restore
 from operations.clients import application_client
 from operations.errors import CheckFailed, ToolkitError
@@ -59,6 +60,9 @@ def rehearse(place: Place, source: Access, backup: str, report: Report) -> dict[
     Raises CheckFailed when it does not work, or takes longer than `backup.objectives.rto_seconds`.
     """
     manifest = Manifest.model_validate(run_job(place, "show", backup=backup))
+    if manifest.digest is None:
+        digest = prove(place, source.inventory.engine.image, manifest, report)
+        manifest = manifest.model_copy(update={"digest": digest.to_data()})
     began = time.monotonic()
     try:
         with _scratch_stack(scratch_name(place.stack), scratch_spec(source.inventory.spec), report) as access:
@@ -80,6 +84,7 @@ def _outcome(manifest: Manifest, done: Restored, up_seconds: float) -> dict[str,
     return {
         "id": manifest.id,
         "keys": sum(done.keys.values()),
+        "digest_keys": done.comparison.compared if done.comparison else None,
         "up_seconds": round(up_seconds, 3),
         "fetched_seconds": round(done.fetched_seconds, 3),
         "loaded_seconds": round(done.loaded_seconds, 3),

@@ -14,9 +14,9 @@ import typer
 
 from operations.archive.launch import archives, moments, run_archiver
 from operations.archive.timeline import common, ranges
+from operations.backup.reshape import replay_fenced
 from operations.errors import UsageError
 from operations.inventory import load_access
-from operations.replay.run import replay
 from scripts._command import JsonOption, StackOption, make_console, print_json, run
 from scripts.replay import as_data, show, telling
 
@@ -92,12 +92,15 @@ def restore(
     replace: Annotated[bool, typer.Option("--replace", help="Give up what the target holds now.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a stack hold what --stack held at the end of a second, whatever the shape of both; compared by digest."""
+    """Make a stack hold what --stack held at the end of a second, whatever the shape of both.
+
+    It is closed to applications until its digest was found the same.
+    """
     second = second_of(at)
     plan, contents = moments(load_access(stack), second)
     with telling() as (say, watch):
         say(f"{told(second)}: {', '.join(f'shard {node.shard} from {node.node}' for node in plan.nodes)}")
-        done = replay(load_access(to or stack), contents, replace, watch, say)
+        done = replay_fenced(load_access(to or stack), contents, replace, f"archive-{second}", say, watch)
     if as_json:
         sources = {str(node.shard): node.node for node in plan.nodes}
         print_json({"at": second, "skew_seconds": plan.skew_seconds, "sources": sources, **as_data(done)})

@@ -28,6 +28,8 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 from rich.table import Table
 
 from operations.backup.launch import Place, run_job
+from operations.backup.manifest import Manifest
+from operations.backup.proof import prove
 from operations.backup.settings import BackupSettings
 from operations.errors import ExitCode, Unreachable, UsageError
 from operations.inventory import load_access
@@ -41,6 +43,9 @@ from topologies.render import DATA_RULES
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
 BackupArgument = Annotated[str, typer.Argument(metavar="ID", help="A backup, the beginning of its name, or latest.")]
+DigestOption = Annotated[
+    bool, typer.Option("--digest/--no-digest", help="Load the snapshots into scratch servers, which takes as much memory.")
+]
 Report = Callable[[dict[str, Any]], None]
 
 
@@ -65,10 +70,16 @@ def main(context: typer.Context, stack: NamedOption = None) -> None:
 
 
 @app.command("create")
-def create_command(context: typer.Context, stack: NamedOption = None, as_json: JsonOption = False) -> None:
-    """Take a snapshot of every shard and store it with its manifest."""
-    with progress_on(make_console(stderr=True)) as report:
-        made = run_job(place_of(named(stack or context.obj)), "create", report)
+def create_command(
+    context: typer.Context, stack: NamedOption = None, digest: DigestOption = True, as_json: JsonOption = False
+) -> None:
+    """Take a snapshot of every shard and store it with its manifest; then load them elsewhere and note their digest."""
+    place = place_of(named(stack or context.obj))
+    console = make_console(stderr=True)
+    with progress_on(console) as report:
+        made = run_job(place, "create", report)
+    if digest:
+        made |= {"digest": proven(place, made, console)}
     if as_json:
         print_json(made)
         return
@@ -140,6 +151,9 @@ def show_command(
         words = (slots, f"{shard['source']} ({shard['source_role']})", str(shard["offset"]), cut, f"{shard['keys']:,}")
         table.add_row(str(shard["shard"]), *words, megabytes(shard["bytes"]), shard["sha256"][:16])
     console.print(table)
+    proof = made["digest"]
+    told = f"digest {proof['digest']} of {proof['keys']:,} keys" if proof else "no digest yet: scripts/backup.py verify reads it"
+    console.print(told, markup=False)
 
 
 @app.command("secret")
@@ -156,17 +170,32 @@ def secret_command(
 
 @app.command("verify")
 def verify_command(
-    context: typer.Context, backup: BackupArgument = "latest", stack: NamedOption = None, as_json: JsonOption = False
-) -> None:
-    """Read a backup back in full and compare every byte with what was stored."""
-    with progress_on(make_console(stderr=True)) as report:
-        done = run_job(place_of(named(stack or context.obj)), "verify", report, backup=backup)
+    context: typer.Context, backup: BackupArgument = "latest", stack: NamedOption = None, digest: DigestOption = True,
+    as_json: JsonOption = False,
+) -> None:  # fmt: skip
+    """Read a backup back in full, compare every byte with what was stored, load it elsewhere and compare its digest."""
+    place = place_of(named(stack or context.obj))
+    console = make_console(stderr=True)
+    with progress_on(console) as report:
+        done = run_job(place, "verify", report, backup=backup)
+    if digest and place.access is None:
+        console.print(f"stack {place.stack} is not up, so its digest is not read: only the bytes were compared", markup=False)
+    elif digest:
+        done |= {"digest": proven(place, run_job(place, "show", backup=done["id"]), console)}
     if as_json:
         print_json(done)
         return
+    loaded = f"; {done['digest']['keys']:,} keys loaded, their digest is in the catalogue" if "digest" in done else ""
     make_console().print(
-        f"backup {done['id']} is whole: {megabytes(done['bytes'])} read in {done['seconds']:.1f} s", markup=False
+        f"backup {done['id']} is whole: {megabytes(done['bytes'])} read in {done['seconds']:.1f} s{loaded}", markup=False
     )
+
+
+def proven(place: Place, made: dict[str, Any], console: Console) -> dict[str, Any]:
+    """The digest of a backup of a running stack, compared with what the catalogue has or noted there."""
+    assert place.access is not None  # noqa: S101 - callers ask first
+    image = place.access.inventory.engine.image
+    return prove(place, image, Manifest.model_validate(made), lambda event: tell_phase(console, event)).to_data()
 
 
 @app.command("check")

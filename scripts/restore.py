@@ -1,24 +1,31 @@
 #!/usr/bin/env python3
 """Restores a backup into a running stack, closed to applications until it is verified.
 
-usage: scripts/restore.py --stack NAME [--from ID|latest] [--to NAME] [--replace] [--json]
+usage: scripts/restore.py --stack NAME [--from ID|latest] [--to NAME] [--replace | --rebuild] [--open-early] [--json]
+       scripts/restore.py --stack NAME --at TIME [--to NAME] [--replace] [--json]    a second of the archive (archive.py)
 
 --stack names whose backups are meant, --to the stack that gets the data (default: the same). It must be empty, unless --replace.
+--rebuild first makes nodes anew that are gone with their volumes, closed to applications until their data is back.
 Cut off at any instant, it leaves the stack closed to applications; the same command goes on.
 """
 
+import time
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
+from operations.backup.catalogue import LATEST
 from operations.backup.fit import OtherShape
 from operations.backup.launch import run_job
 from operations.backup.manifest import Manifest
+from operations.backup.rebuild import rebuild
 from operations.backup.reshape import restore_reshaped
 from operations.backup.restore import Restored, restore
+from operations.errors import UsageError
 from operations.inventory import load_access
 from scripts._command import JsonOption, StackOption, make_console, print_json, run
+from scripts.archive import restore as restore_moment
 from scripts.backup import Report, megabytes, place_of
 from scripts.replay import as_data as replay_as_data
 from scripts.replay import show as show_replay
@@ -26,18 +33,36 @@ from scripts.replay import show as show_replay
 
 def main(
     stack: StackOption,
-    backup: Annotated[str, typer.Option("--from", metavar="ID|latest", help="Which backup.")] = "latest",
+    backup: Annotated[str, typer.Option("--from", metavar="ID|latest", help="Which backup.")] = LATEST,
+    at: Annotated[
+        str | None, typer.Option("--at", metavar="TIME", help="The end of this second, from the archive instead of a backup.")
+    ] = None,
     to: Annotated[str | None, typer.Option("--to", metavar="NAME", help="The stack that gets the data.")] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Give up the data that the target holds.")] = False,
+    anew: Annotated[
+        bool, typer.Option("--rebuild", help="First make nodes anew that are gone with their data (pulumi up --refresh).")
+    ] = False,
+    open_early: Annotated[
+        bool, typer.Option("--open-early", help="Let applications in once the files are loaded; no digest is compared then.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Bring the data of a backup into a running stack: by files where its shape is the same, else key by key."""
+    if at is not None:
+        if backup != LATEST or anew or open_early:
+            raise UsageError("--at takes the archive and goes with --to and --replace alone; leave the others out")
+        restore_moment(stack, at, to, replace, as_json)
+        return
     place = place_of(stack)
     target = load_access(to) if to else place.access or load_access(stack)
     console = make_console(stderr=True)
+    began = time.monotonic()
     manifest = Manifest.model_validate(run_job(place, "show", backup=backup))
+    if anew:
+        rebuilt = rebuild(target.inventory, manifest.id)
+        console.print(f"{rebuilt or 'all nodes are there'}, after {time.monotonic() - began:.1f} s", markup=False)
     try:
-        done = restore(place, target, manifest, replace, reporter(console))
+        done = restore(place, target, manifest, replace, reporter(console), open_early)
     except OtherShape:
         console.print("the target has another shape: every key is passed on to the shard where it belongs", markup=False)
         reshaped = restore_reshaped(place, target, manifest, replace, reporter(console))
@@ -49,10 +74,20 @@ def main(
     if as_json:
         print_json(as_data(done))
         return
-    steps = {"files in place": done.fetched_seconds, "loaded": done.loaded_seconds, "redundant": done.redundant_seconds}
-    told = ", ".join(f"{what} after {seconds:.1f} s" for what, seconds in {**steps, "open": done.open_seconds}.items())
+    names = {"fetched": "files in place", "open": "open to applications"}
+    told = ", ".join(f"{names.get(step, step)} after {seconds:.1f} s" for step, seconds in steps(done).items())
     keys = sum(done.keys.values())
-    make_console().print(f"restored backup {done.backup} into stack {done.stack}: {keys:,} keys; {told}", markup=False)
+    proof = f"digest as in the catalogue, {done.comparison.compared:,} keys" if done.comparison else "no digest was compared"
+    make_console().print(f"restored backup {done.backup} into stack {done.stack}: {keys:,} keys, {proof}; {told}", markup=False)
+
+
+def steps(done: Restored) -> dict[str, float]:
+    """When each step was over, in seconds since the beginning of the restore."""
+    found = {
+        "fetched": done.fetched_seconds, "loaded": done.loaded_seconds, "redundant": done.redundant_seconds,
+        "verified": done.verified_seconds if done.comparison else None, "open": done.open_seconds,
+    }  # fmt: skip
+    return dict(sorted(((step, round(at, 3)) for step, at in found.items() if at is not None), key=lambda one: one[1]))
 
 
 def as_data(done: Restored) -> dict[str, Any]:
@@ -62,12 +97,10 @@ def as_data(done: Restored) -> dict[str, Any]:
         "stack": done.stack,
         "shards": {name: shard.shard for name, shard in done.targets.items()},
         "keys": done.keys,
-        "seconds": {
-            "fetched": round(done.fetched_seconds, 3),
-            "loaded": round(done.loaded_seconds, 3),
-            "redundant": round(done.redundant_seconds, 3),
-            "open": round(done.open_seconds, 3),
-        },
+        "seconds": steps(done),
+        "digest": {"compared_keys": done.comparison.compared, "left_out_keys": done.comparison.left_out}
+        if done.comparison
+        else None,
     }
 
 

@@ -25,6 +25,8 @@ def policy_of(spec: Spec) -> Policy:
         rdb=spec.uses_rdb,
         full_coverage=spec.topology == "cluster" and spec.cluster.full_coverage,
         writes=spec.objectives.writes or "plain",
+        backup_age=spec.backup.objectives.rpo_seconds,
+        backup_return=spec.backup.objectives.rto_seconds,
     )
 
 

@@ -61,7 +61,7 @@ class ConvergenceProvider(ResourceProvider):
 
 
 class RestorationProvider(ResourceProvider):
-    """Brings a backup into a stack when it is made; later it changes nothing. See `operations.backup.restore`.
+    """Brings a backup into a stack when it is made; later it changes nothing. See `operations.backup.born`.
 
     Inputs: `inventory`, `credentials` (secret) of the new stack, `source` (the spec's `restore_from`).
     """
@@ -74,7 +74,7 @@ class RestorationProvider(ResourceProvider):
 
 
 def _restored(props: dict[str, Any]) -> str:
-    from operations.backup.restore import born_from  # noqa: PLC0415
+    from operations.backup.born import born_from  # noqa: PLC0415
     from operations.inventory import Access, Credentials, Inventory  # noqa: PLC0415
     from operations.orphan import end_with_parent  # noqa: PLC0415
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from drills.checkers.base import EXAMPLES, SECOND, Check, Quality, Verdict, plural
 from drills.checkers.ledger import Ledger
-from drills.records import Lane, Operation, Record
+from drills.records import Fault, Lane, Operation, Record
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,13 @@ class LostWrites:
         self._by_shard: dict[int | None, Loss] = {}
         self._by_node: dict[str, int] = {}
         self._examples: list[str] = []
+        self._cut: int | None = None
 
     def see(self, record: Record) -> None:
         if isinstance(record, Lane):
             self._shards[record.lane] = record.shard
+        elif isinstance(record, Fault) and record.stage == "cut":
+            self._cut = record.at
 
     def wants_review(self) -> bool:
         return self._ledger.tally.lost > 0
@@ -79,6 +82,20 @@ class LostWrites:
         details = (*nodes, *self._examples, *self._ledger.read_errors)
         verdict, summary = self._judge()
         return Check("lost", verdict, summary, figures, details)
+
+    def check_cut(self) -> Check | None:
+        """Is everything there that was acknowledged before a backup was asked for? None where no backup was made."""
+        if self._cut is None:
+            return None
+        before = [loss for loss in self._by_shard.values() if loss.first < self._cut]
+        name = "before-cut"
+        if before:
+            early = (self._cut - min(loss.first for loss in before)) / SECOND
+            summary = f"writes acknowledged up to {early:.3f} s before the backup was asked for are gone"
+            return Check(name, Verdict.FALSE, summary, {"early_seconds": round(early, 3)})
+        if self.check().verdict is Verdict.UNKNOWN or not self._ledger.tally.kept:
+            return Check(name, Verdict.UNKNOWN, "not every acknowledged write could be read back")
+        return Check(name, Verdict.TRUE, "every write acknowledged before the backup was asked for is there")
 
     def _judge(self) -> tuple[Verdict, str]:
         tally = self._ledger.tally

@@ -97,12 +97,15 @@ class Fault(ABC):
 
     `evidence` returns one sentence that proves that the fault took hold, and raises FaultFailed when it did not: a drill without
     a fault proves nothing. `gone_by_itself` tells that nothing has to be healed for the stack to recover.
+    `takes_cut`: before it is injected, `cut` makes what it is healed from, under the load; what was acknowledged before that must
+    not be lost.
     `redundancy_counts_healing`: the time to redundancy counts from the beginning of the heal, because healing is the stack's own
     work (provisioning), not the drill's.
     """
 
     name: ClassVar[str]
     gone_by_itself: ClassVar[bool] = False
+    takes_cut: ClassVar[bool] = False
     redundancy_counts_healing: ClassVar[bool] = False
 
     def __init__(self, engine: Engine, targets: Sequence[NodeEntry], kind: FaultKind) -> None:
@@ -124,6 +127,10 @@ class Fault(ABC):
     def prepare(self) -> None:
         """Whatever takes time and does not disturb the stack."""
         return
+
+    def cut(self) -> str:
+        """Make what it is healed from; what was made. Asked for only where `takes_cut` is set."""
+        raise FaultFailed(f"{self.name} makes no cut")
 
     @abstractmethod
     def inject(self) -> str:

@@ -10,6 +10,8 @@ from drills.definition import Drill, FaultPlan
 from drills.faults.base import Engine, Fault, FaultFailed
 from drills.faults.disk import Disks, FillDisk, PowerLoss
 from drills.faults.flapping import Flapping
+from drills.faults.lost import CorruptBackup, LoseEverything
+from drills.faults.mistake import Flush
 from drills.faults.network import Loss, Partition, SlowLink
 from drills.faults.planned import Reshard, Switchover
 from drills.faults.process import Hang, Kill, KillHeld, Pause, Stop
@@ -83,6 +85,9 @@ MAKERS: dict[str, Maker] = {
     "pause": _plain(Pause),
     "stop": _plain(Stop),
     "remove": _plain(Remove),
+    "lose-everything": _plain(LoseEverything),
+    "corrupt-backup": _plain(CorruptBackup),
+    "flush": lambda scene, _plan, kind, targets: Flush(scene.engine, scene.access, targets, kind),
     "rolling-restart": _rolling,
     "partition": _partition,
     "flapping": _flapping,

@@ -13,7 +13,8 @@ LATEST = "latest"
 @dataclass(frozen=True)
 class Entry:
     """One backup as the repository's tags tell it. `state` is complete, failed, or unfinished (no manifest: a run that was cut
-    off, or one that is still going on). `verified` and `rehearsed` are the times of the last such success."""
+    off, or one that is still going on). `verified` and `rehearsed` are the times of the last such attempt if it
+    was a success, `digest` is the snapshot that holds the backup's digest."""
 
     id: str
     stack: str
@@ -23,6 +24,7 @@ class Entry:
     snapshots: tuple[str, ...]
     verified: datetime | None = None
     rehearsed: datetime | None = None
+    digest: str | None = None
 
     @property
     def is_restorable(self) -> bool:
@@ -44,10 +46,10 @@ def _entry(identity: str, stack: str, group: list[Snapshot]) -> Entry:
         return max(found, key=lambda one: one.time, default=None)
 
     def success(kind: str) -> datetime | None:
-        found = [one.time for one in group if one.tags.get("kind") == kind and one.tags.get("state") == "passed"]
-        return max(found, default=None)
+        found = last(kind)
+        return found.time if found and found.tags.get("state") == "passed" else None
 
-    manifest = last("manifest")
+    manifest, digest = last("manifest"), last("digest")
     return Entry(
         id=identity,
         stack=stack,
@@ -57,6 +59,7 @@ def _entry(identity: str, stack: str, group: list[Snapshot]) -> Entry:
         snapshots=tuple(sorted(one.id for one in group)),
         verified=success("verification"),
         rehearsed=success("rehearsal"),
+        digest=digest.id if digest else None,
     )
 
 

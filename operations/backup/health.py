@@ -61,6 +61,8 @@ def judge(
     limit = settings.objectives.rpo_seconds
     if limit and success and now.timestamp() - success["at"] > limit:
         problems.append(f"the newest backup is {age(now, success['at'])} old, backup.objectives.rpo_seconds is {limit:g}")
+    if overdue := _overdue(settings, status.get("last_rehearsal"), now):
+        problems.append(f"{overdue}: run scripts/backup.py rehearse --stack {stack}")
     for kind in ("verification", "rehearsal"):
         last = status.get(f"last_{kind}")
         if last and last["state"] != "passed":
@@ -68,6 +70,15 @@ def judge(
     if success and not status.get("exported"):
         hints.append(f"nobody can read the backups without this machine: scripts/backup.py export-key --stack {stack}")
     return BackupHealth(", ".join(parts), tuple(problems), tuple(hints))
+
+
+def _overdue(settings: BackupSettings, rehearsed: Mapping[str, Any] | None, now: datetime) -> str | None:
+    """Why it is time for a rehearsal, or None. One that failed is a problem of its own."""
+    hours = settings.objectives.rehearsal_hours
+    if hours is None or (rehearsed and now.timestamp() - rehearsed["at"] <= hours * 3600):
+        return None
+    last = f"the last rehearsal is {age(now, rehearsed['at'])} old" if rehearsed else "no backup was ever rehearsed"
+    return f"{last}, backup.objectives.rehearsal_hours is {hours:g}"
 
 
 def age(now: datetime, moment: float) -> str:

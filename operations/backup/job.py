@@ -65,6 +65,7 @@ def do_list(session: Session) -> list[dict[str, Any]]:
                 "at": entry.at.isoformat(),
                 "verified": entry.verified.isoformat() if entry.verified else None,
                 "rehearsed": entry.rehearsed.isoformat() if entry.rehearsed else None,
+                "digest": manifest.digest["digest"] if manifest and manifest.digest else None,
                 "shards": manifest.shard_count if manifest else None,
                 "keys": manifest.keys if manifest else None,
                 "bytes": manifest.bytes if manifest else None,

@@ -62,6 +62,9 @@ class Manifest(_Record):
     users: dict[str, str] = Field(default_factory=dict)
     parameters: dict[str, dict[str, str]] = Field(default_factory=dict)
     spec: dict[str, Any] = Field(default_factory=dict)
+    digest: dict[str, Any] | None = None
+    """As `Digest.to_data` gives it. It is read after the set is complete (proof.py), so it stands beside the manifest in the
+    repository and is added when the manifest is read."""
 
     @property
     def keys(self) -> int:

@@ -1,26 +1,28 @@
 """Restores a backup into a running stack of the same shape, by files; fenced from applications until it is verified.
 
 Order: look and refuse; fetch and check every file beside the old ones; kill sentinels and data nodes (a clean stop would hand
-over or save); fence the volumes and exchange the files; start the primaries, check what they loaded; start the rest; take the
-fence away. One that is cut off before the kill has changed nothing; later it leaves the stack fenced, with either the old data or
-the new on each node. Calling it again does all of it anew.
+over or save); fence the volumes and exchange the files; start the primaries, check what they loaded; start the rest; compare the
+digest of all data with the backup's; take the fence away. One that is cut off before the kill has changed nothing; later it
+leaves the stack fenced, with either the old data or the new on each node. Calling it again does all of it anew.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from operations.backup.create import shard_file
-from operations.backup.fetch import FENCE, TARGETS
+from operations.backup.fence import is_fenced, lift_fence
+from operations.backup.fetch import TARGETS
 from operations.backup.fit import Fit, OtherShape, fit, primaries_of
 from operations.backup.launch import Place, run_job
 from operations.backup.manifest import Manifest, ShardRecord, gaps
-from operations.backup.settings import BackupSettings
-from operations.connect import Fleet, Refused, Timeouts
+from operations.backup.proof import compare_with_stack
+from operations.connect import Fleet, Timeouts
 from operations.containers import Containers
-from operations.errors import CheckFailed, ToolkitError, Unreachable, UsageError
-from operations.inventory import Access, NodeEntry
+from operations.digest.definition import Comparison
+from operations.errors import CheckFailed, HoldsData, ToolkitError, Unreachable
+from operations.inventory import Access
 from operations.observe import Observation, observe
 from operations.parse import info_fields, text
 from operations.verdict import State, verdict
@@ -37,13 +39,10 @@ POLL_TIMEOUTS = Timeouts(connect_seconds=1.0, command_seconds=2.0)
 Report = Callable[[dict[str, Any]], None]
 
 
-class HoldsData(UsageError):
-    """The target has keys that nobody gave up."""
-
-
 @dataclass
 class Restored:
-    """What a restore did. Seconds since the command began: files in place, data loaded, redundant again, open to applications."""
+    """What a restore did. Seconds since the command began: files in place, data loaded, redundant again, digest compared, open to
+    applications. `comparison` is None when no digest was compared: the catalogue has none, or applications were let in before."""
 
     backup: str
     stack: str
@@ -52,22 +51,19 @@ class Restored:
     fetched_seconds: float = 0.0
     loaded_seconds: float = 0.0
     redundant_seconds: float = 0.0
+    verified_seconds: float = 0.0
+    comparison: Comparison | None = None
     open_seconds: float = 0.0
 
 
-def is_fenced(containers: Containers, nodes: Sequence[NodeEntry]) -> str | None:
-    """The backup of a restore that was begun on these nodes and not ended, or None."""
-    for node in nodes:
-        if mark := containers.run(node, f"cat /data/{FENCE} 2>/dev/null || :"):
-            return mark
-    return None
-
-
-def restore(place: Place, access: Access, manifest: Manifest, replace: bool, report: Report = lambda _: None) -> Restored:
+def restore(
+    place: Place, access: Access, manifest: Manifest, replace: bool, report: Report = lambda _: None, open_early: bool = False
+) -> Restored:
     """Restore `manifest` (from the repository at `place`) into the running stack of `access`; see the module.
 
-    Raises HoldsData when it holds data and `replace` was not said, CheckFailed when the set is not whole, does not fit or is
-    not what was stored.
+    With `open_early` applications are let in once the primaries have loaded their files, whose checksums were compared; then
+    no digest is. Raises HoldsData when it holds data and `replace` was not said, CheckFailed when the set is not whole, does not
+    fit or is not what was stored.
     """
     began = time.monotonic()
     if missing := gaps(manifest):
@@ -101,12 +97,21 @@ def restore(place: Place, access: Access, manifest: Manifest, replace: bool, rep
         done.keys = _await_loaded(fleet, matched, ANSWER_SECONDS + largest / LOAD_BYTES_PER_SECOND)
     done.loaded_seconds = time.monotonic() - began
 
+    if open_early:
+        lift_fence(access, containers, primaries)
+        done.open_seconds = time.monotonic() - began
     report({"event": "phase", "text": "bringing the replicas and sentinels back"})
     containers.start([*others, *access.inventory.sentinels])
     _await_steady(access, STEADY_SECONDS + largest / LOAD_BYTES_PER_SECOND)
     done.redundant_seconds = time.monotonic() - began
 
-    lift_fence(access, containers)
+    if open_early:
+        lift_fence(access, containers, others)
+        return done
+    report({"event": "phase", "text": "comparing digests" if manifest.digest else "the catalogue has no digest to compare with"})
+    done.comparison = compare_with_stack(manifest, access)
+    done.verified_seconds = time.monotonic() - began
+    lift_fence(access, containers, data)
     done.open_seconds = time.monotonic() - began
     return done
 
@@ -202,35 +207,3 @@ def _await_steady(access: Access, seconds: float) -> None:
                 f"applications. See scripts/status.py --stack {access.inventory.stack}, then call the restore again"
             )
         time.sleep(POLL_SECONDS * 4)
-
-
-def lift_fence(access: Access, containers: Containers) -> None:
-    """Let applications in again, on every data node. The link makes the nodes read the declared users from now on."""
-    data = access.inventory.data_nodes
-    for node in data:
-        containers.run(node, f"ln -sf /config/data/users.acl /data/{FENCE}.acl && rm -f /data/{FENCE}")
-    with Fleet(access, data) as fleet:
-        for name, answer in fleet.each(lambda link: link.ask("ACL", "LOAD")).items():
-            if isinstance(answer, ToolkitError | Refused):
-                raise CheckFailed(f"{name} did not let applications in again: {answer}")
-
-
-def born_from(access: Access, source: Mapping[str, str], report: Callable[[str], None]) -> str:
-    """Bring a backup into a stack that was just made; returns what was done. `source` is a spec's `restore_from`.
-
-    A stack that holds data (it adopted kept volumes) is left as it is.
-    """
-    place = Place(source["stack"], BackupSettings(repository=source["repository"]), access)
-    manifest = Manifest.model_validate(run_job(place, "show", backup=source["backup"]))
-
-    def tell(event: dict[str, Any]) -> None:
-        if event.get("event") == "phase":
-            report(str(event["text"]))
-
-    try:
-        done = restore(place, access, manifest, replace=False, report=tell)
-    except HoldsData as error:
-        report(f"restore_from is left alone: {error}")
-        return "left alone: it holds data"
-    report(f"born from backup {done.backup} of stack {source['stack']}: {sum(done.keys.values()):,} keys")
-    return done.backup

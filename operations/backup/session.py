@@ -139,13 +139,20 @@ class Session:
         return entries(self.repository.snapshots(stack=self.stack), self.stack)
 
     def manifest(self, entry: Entry) -> Manifest | None:
-        """The manifest of a backup, from the cache where it was read before; None for one that has none."""
+        """The manifest of a backup with its digest where it has one; None for one without a manifest."""
         if entry.manifest is None:
             return None
-        cached = self.home.folder / "manifests" / f"{entry.manifest}.json"
+        found = Manifest.model_validate_json(self._text(entry.manifest, MANIFEST_FILE))
+        if entry.digest is None:
+            return found
+        return found.model_copy(update={"digest": json.loads(self._text(entry.digest, "digest.json"))})
+
+    def _text(self, snapshot: str, file: str) -> str:
+        """A small file of the repository; entries never change, so each is read once."""
+        cached = self.home.folder / "manifests" / f"{snapshot}.json"
         if not cached.exists():
-            self.home.write(f"manifests/{entry.manifest}.json", self.repository.read_text(entry.manifest, MANIFEST_FILE))
-        return Manifest.model_validate_json(cached.read_text())
+            self.home.write(f"manifests/{snapshot}.json", self.repository.read_text(snapshot, file))
+        return cached.read_text()
 
     def found(self, name: str) -> Manifest:
         """The manifest of a restorable backup."""

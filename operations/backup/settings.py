@@ -71,7 +71,7 @@ class Retention(_Section):
 
 
 class BackupObjectives(_Section):
-    """What backups promise, in seconds; `status` and rehearsals are held to it."""
+    """What backups promise; `status`, rehearsals and drills are held to it."""
 
     rpo_seconds: float | None = Field(
         None, gt=0, allow_inf_nan=False, description="age that the newest complete backup may reach; default: not checked"
@@ -81,6 +81,12 @@ class BackupObjectives(_Section):
         gt=0,
         allow_inf_nan=False,
         description="time that a rehearsal may take until writes are accepted; default: not checked",
+    )
+    rehearsal_hours: float | None = Field(
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        description="age that the last rehearsal that passed may reach; default: not checked",
     )
 
 

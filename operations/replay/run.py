@@ -17,7 +17,7 @@ from operations.digest.definition import Comparison, Digest, boundaries_from, co
 from operations.digest.live import digest_stack
 from operations.digest.reader import databases
 from operations.digest.snapshot import digest_scratch
-from operations.errors import CheckFailed, InvalidInput, ToolkitError, Undetermined, Unreachable, UsageError
+from operations.errors import CheckFailed, HoldsData, InvalidInput, ToolkitError, Undetermined, Unreachable
 from operations.inventory import Access
 from operations.observe import observe
 from operations.replay.stream import Notes, Position, Watch, stream
@@ -75,7 +75,7 @@ def replay(
 ) -> Replayed:
     """Make the stack hold exactly what the snapshots hold together; see the module. Keep applications out meanwhile.
 
-    A replay that was killed is continued when called again with the same snapshots. Raises UsageError when the stack holds data
+    A replay that was killed is continued when called again with the same snapshots. Raises HoldsData when the stack holds data
     and `replace` is False, InvalidInput when a snapshot cannot be loaded or does not fit, CheckFailed when the target is full or
     holds something else in the end, Undetermined when it was written to by others. `begin` is called before anything is changed.
     """
@@ -178,12 +178,12 @@ def _refuse_misfits(access: Access, route: Route, sources: Sequence[Source]) -> 
 
 
 def _refuse_data(access: Access, route: Route, allowed: bool) -> None:
-    """Raises UsageError for a target with keys that nobody gave up."""
+    """Raises HoldsData for a target with keys that nobody gave up."""
     infos = _ask_targets(access, route, lambda feed: feed.info("keyspace"))
     held = [value for info in infos.values() for name, value in info.items() if name.startswith("db")]
     keys = sum(int(value.partition("keys=")[2].partition(",")[0]) for value in held)
     if keys and not allowed:
-        raise UsageError(f"stack {access.inventory.stack} holds {keys:,} keys. Nothing was touched; --replace gives them up")
+        raise HoldsData(f"stack {access.inventory.stack} holds {keys:,} keys. Nothing was touched; --replace gives them up")
 
 
 def _load_libraries(access: Access, route: Route, sources: Sequence[Source]) -> None:

@@ -171,7 +171,7 @@ CATALOGUE = [
     snapshot(4, "20260103", "shard", shard="1"),
     snapshot(5, "20260103", "manifest", state="failed"),
     snapshot(6, "20260101", "verification", state="passed"),
-    snapshot(7, "20260101", "verification", state="failed"),
+    snapshot(7, "20260101", "digest", state="passed"),
     dataclasses.replace(snapshot(8, "20260104", "manifest", state="complete"), tags={"stack": "other", "set": "20260104"}),
 ]
 
@@ -183,6 +183,12 @@ def test_the_catalogue_tells_complete_failed_and_unfinished_sets_apart() -> None
     ]  # fmt: skip
     assert found[0].verified == datetime.fromtimestamp(6, UTC)
     assert found[1].verified is None
+    assert [entry.digest for entry in found] == ["id7", None, None]
+
+
+def test_a_backup_that_was_whole_once_and_is_damaged_now_does_not_count_as_verified() -> None:
+    damaged = [*CATALOGUE, snapshot(9, "20260101", "verification", state="failed")]
+    assert entries(damaged, "shop")[0].verified is None
 
 
 def test_latest_is_the_newest_that_can_be_restored() -> None:

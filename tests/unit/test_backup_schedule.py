@@ -92,6 +92,13 @@ def test_failures_old_backups_and_failed_proofs_are_problems() -> None:
     assert "the last rehearsal failed: no key came back" in health({**SUCCESS, "last_rehearsal": rehearsal}).problems
 
 
+def test_a_rehearsal_that_is_due_turns_the_stack_red() -> None:
+    assert "no backup was ever rehearsed" in health(SUCCESS, rehearsal_hours=24).problems[0]
+    hours_ago = {"state": "passed", "at": NOON.timestamp() - 2 * 3600}
+    assert health({**SUCCESS, "last_rehearsal": hours_ago}, rehearsal_hours=24).problems == ()
+    assert "rehearsal_hours is 1" in health({**SUCCESS, "last_rehearsal": hours_ago}, rehearsal_hours=1).problems[0]
+
+
 def test_a_key_that_was_never_exported_is_reminded_of_and_an_agent_that_is_gone_is_a_problem() -> None:
     assert "export-key" in health({"last_success": SUCCESS["last_success"]}).hints[0]
     assert judge(BackupSettings(schedule=DAILY), None, None, NOON, "shop").problems

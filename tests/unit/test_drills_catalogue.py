@@ -14,10 +14,11 @@ from drills.examine import Repetition, Setup, examine
 from drills.faults.base import Engine, FaultFailed
 from drills.faults.choose import MAKERS
 from drills.faults.flapping import flap_script
+from drills.faults.lost import LoseEverything
 from drills.faults.network import CHAIN_IN, CHAIN_OUT
 from drills.faults.process import moment, signal_server
 from drills.faults.rolling import rolling_order
-from drills.objectives import Policy, default_objectives
+from drills.objectives import Policy, default_objectives, objectives_of
 from drills.records import State
 from drills.synthetic import Failover, Story, failover
 from drills.targets import Roles, resolve
@@ -41,6 +42,7 @@ CHANCE = random.Random(5)  # noqa: S311 - choices that repeat
         ("lose-sentinels", {"sentinel"}), ("lose-majority", FAILING_OVER), ("restart-all", ALL), ("rolling-restart", ALL),
         ("replace-node", REPLICATED), ("replace-primary", FAILING_OVER), ("fill-disk", ALL), ("slow-link", ALL),
         ("stop-primary", REPLICATED), ("flapping", ALL), ("deaf-primary", FAILING_OVER), ("mute-primary", FAILING_OVER),
+        ("lose-everything", ALL), ("corrupt-backup", ALL), ("point-in-time", ALL),
         ("crash-takeover", {"replication"}), ("hang-takeover", {"replication"}), ("isolate-takeover", {"replication"}),
     ],
 )  # fmt: skip
@@ -96,7 +98,7 @@ def node(name: str, role: str, shard: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def inventory(topology: str) -> Inventory:
+def inventory(topology: str, **spec: Any) -> Inventory:
     names: list[dict[str, Any]]
     if topology == "cluster":
         names = [node(f"node-{s}-{m}", "primary" if m == 1 else "replica", s) for s in (1, 2, 3) for m in (1, 2)]
@@ -108,7 +110,7 @@ def inventory(topology: str) -> Inventory:
         {
             "schema_version": 1, "topology": topology, "stack": "s", "owner": "o", "tls": False, "nodes": names, "replicas": 1,
             "engine": {"name": "redis", "version": "8.0.2", "image": "i", "image_id": "i"},
-            "network": {"name": "n", "subnet": "10.0.0.0/24"}, "parameters": {}, "spec": {},
+            "network": {"name": "n", "subnet": "10.0.0.0/24"}, "parameters": {}, "spec": spec,
         }
     )  # fmt: skip
 
@@ -257,3 +259,22 @@ def test_any_other_end_of_a_shell_is_a_failure(monkeypatch: pytest.MonkeyPatch) 
     for status, signal in ((1, "KILL"), (137, "STOP")):
         with pytest.raises(FaultFailed, match="a step in"):
             signal_server(engine_ending_with(status, monkeypatch), node, signal)
+
+
+def test_a_drill_that_loses_all_data_is_refused_where_backups_promise_nothing() -> None:
+    drill = catalogue()["lose-everything"]
+    assert "append-only files with times" in (catalogue()["point-in-time"].fits(inventory("cluster")) or "")
+    for topology in sorted(ALL):
+        assert "backup.objectives" in (drill.fits(inventory(topology)) or "")
+    promising = inventory("cluster", backup={"objectives": {"rpo_seconds": 60, "rto_seconds": 120}})
+    assert drill.fits(promising) is None
+    limits = objectives_of(promising)
+    assert (limits.lost["data-loss"], limits.unavailable["data-loss"]) == (60, 120)
+
+
+def test_a_fault_that_loses_everything_removes_nothing_without_a_backup_of_its_own() -> None:
+    node = inventory("standalone").nodes[0]
+    fault = LoseEverything(Engine(inventory("standalone")), [node])
+    with pytest.raises(FaultFailed, match="nothing is removed"):
+        fault.inject()
+    assert fault.heal() == "nothing was lost"

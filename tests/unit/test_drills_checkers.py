@@ -15,7 +15,7 @@ from drills.checkers.redundancy import Redundancy
 from drills.checkers.roles_kept import RolesKept
 from drills.checkers.stale import StaleReads
 from drills.checkers.views import ViewsAgree
-from drills.records import Damage, FinalRead, Operation, Outcome, Record, Reserve
+from drills.records import Damage, Fault, FinalRead, Operation, Outcome, Record, Reserve
 from drills.synthetic import Failover, Story, failover, runs
 
 TRUE, FALSE, UNKNOWN = Verdict.TRUE, Verdict.FALSE, Verdict.UNKNOWN
@@ -453,3 +453,45 @@ def test_a_clean_failover_loses_nothing_and_a_seeded_loss_is_found_to_the_write(
         assert check.figures["lost"] == lost
         assert check.verdict is (FALSE if lost else TRUE)
         assert phantom.verdict is TRUE
+
+
+# --- before the cut -----------------------------------------------------------------------------------------------------------
+
+
+def cut_after(lost: str, cut: int) -> Check | None:
+    """One lane whose writes are acknowledged one after the other; l(ost) or k(ept); a backup asked for before write `cut`."""
+    story = Story()
+    lane = story.lane()
+    for number, letter in enumerate(lost):
+        story.write(lane, number, "ok", landed=letter == "k")
+    story.audit()
+    story.end()
+    operations = [record for record in story.records if isinstance(record, Operation)]
+    moment = operations[cut].start
+    records = [*story.records, Fault(moment, moment + 1, "lose-everything", "data-loss", "cut", ("node-1",), (1,))]
+    ledger, quality = Ledger(), Quality()
+    found = LostWrites(ledger, quality)
+    run(records, [quality, ledger, found])
+    return found.check_cut()
+
+
+def test_writes_after_the_backup_was_asked_for_may_be_gone_and_none_before() -> None:
+    after, before = cut_after("kkkll", 3), cut_after("kklll", 3)
+    assert after is not None and after.verdict is TRUE
+    assert before is not None and before.verdict is FALSE
+    assert "before the backup was asked for are gone" in before.summary
+
+
+def test_a_backup_of_which_nothing_was_left_proves_nothing_good() -> None:
+    nothing = cut_after("lllll", 0)
+    assert nothing is not None and nothing.verdict is UNKNOWN
+
+
+def test_a_drill_without_a_backup_is_not_asked_about_one() -> None:
+    story, _ = writes("oo")
+    story.audit()
+    story.end()
+    ledger, quality = Ledger(), Quality()
+    found = LostWrites(ledger, quality)
+    run(records_of(story), [quality, ledger, found])
+    assert found.check_cut() is None

@@ -366,7 +366,7 @@ def test_a_drill_writes_as_the_application_is_said_to() -> None:
     [
         ("lost: {earthquake: 0}",
          "objectives.lost.earthquake is not a field of objectives.lost; use crash, hang, partition, split, "
-         "power-loss, restart, stop, switchover, replica, quorum, disk or slow (line 3)"),
+         "power-loss, restart, stop, switchover, replica, quorum, disk, slow or data-loss (line 3)"),
         ("lost: {crush: 0}", "objectives.lost.crush is not a field of objectives.lost; did you mean crash? (line 3)"),
         ("lost: {crash: bound}",
          "objectives.lost.crash is bound, which is not possible here; use seconds (0 or more) or any (line 3)"),

@@ -57,6 +57,8 @@ def without_effect(policy: Policy, kind: FaultKind) -> str | None:
         return "there are no replicas"
     if kind == "quorum" and topology not in ("sentinel", "cluster"):
         return f"a {topology} topology has no quorum"
+    if kind == "data-loss" and policy.backup_age is None and policy.backup_return is None:
+        return "backup.objectives promises nothing"
     return None
 
 
