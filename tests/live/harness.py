@@ -21,6 +21,7 @@ import yaml
 from docker.errors import APIError, NotFound
 from docker.models.containers import Container
 
+from operations.archive.launch import archive_volume
 from operations.backup.launch import LABEL as BACKUP
 from operations.backup.launch import home_volume, repository_volume
 from operations.connect import Fleet
@@ -219,9 +220,9 @@ class Stack:
     def destroy(self, *arguments: str) -> Result:
         return self._on_stack("destroy", "--yes", "--skip-preview", *arguments)
 
-    def script(self, name: str, *arguments: str, seconds: float = COMMAND_SECONDS) -> Result:
-        """Run `scripts/NAME.py --stack …` as its users do."""
-        return run([sys.executable, f"scripts/{name}.py", "--stack", self.name, *arguments], self.env, seconds)
+    def script(self, name: str, *arguments: str, seconds: float = COMMAND_SECONDS, text: str | None = None) -> Result:
+        """Run `scripts/NAME.py --stack …` as its users do, with `text` on its standard input."""
+        return run([sys.executable, f"scripts/{name}.py", "--stack", self.name, *arguments], self.env, seconds, text)
 
     def outputs(self) -> dict[str, Any]:
         answer = self.pulumi("stack", "output", "--json", "--show-secrets", "--stack", self.name, "--non-interactive")
@@ -273,7 +274,7 @@ class Stack:
         for container in client.containers.list(all=True, filters={"label": f"{BACKUP}={self.name}"}, ignore_removed=True):
             with contextlib.suppress(NotFound, APIError):
                 container.remove(force=True)
-        for name in (home_volume(self.name), repository_volume(self.name)):
+        for name in (home_volume(self.name), repository_volume(self.name), archive_volume(self.name)):
             with contextlib.suppress(NotFound, APIError):
                 client.volumes.get(name).remove()
 

@@ -7,11 +7,9 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import docker
 import pytest
-from docker.errors import NotFound
 
-from operations.archive.launch import archive_volume, archives
+from operations.archive.launch import archives
 from operations.archive.timeline import common, ranges
 from operations.clients import application_client
 from operations.connect import node_client
@@ -43,17 +41,7 @@ def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     with throw_away_stack("moment", request.param, tmp_path_factory.mktemp("moment"), request.config) as made:
         made.up().ok()
         made.wait_healthy(made.access(), 60)
-        try:
-            yield made
-        finally:
-            remove_volume(archive_volume(made.name))
-
-
-def remove_volume(name: str) -> None:
-    try:
-        docker.from_env().volumes.get(name).remove(force=True)
-    except NotFound:
-        return
+        yield made
 
 
 @pytest.fixture(scope="module")
