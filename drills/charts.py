@@ -131,7 +131,7 @@ def _fault_bands(marks: Sequence[Mapping[str, Any]], x: Scale, end: float, top: 
 
 def _fault_flags(marks: Sequence[Mapping[str, Any]], x: Scale, bottom: float) -> str:
     """Flags at the head: inject, evidence and heal; their texts are kept apart."""
-    words = {"inject": "fault", "evidence": "evidence", "heal": "heal", "healed": "healed"}
+    words = {"cut": "cut", "inject": "fault", "evidence": "evidence", "heal": "heal", "healed": "healed"}
     parts, edges = [], [-1e9, -1e9]
     for mark in marks:
         if mark["what"] != "fault":

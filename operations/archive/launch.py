@@ -14,8 +14,9 @@ from operations.errors import ExitCode, ToolkitError, Unreachable
 from operations.inventory import Access
 from operations.scratch import ArchivedMoment
 
-OCTET = 251
-"""Last part of the archiver's address: fixed, because an address that Docker chooses could be that of a node that is down."""
+CLUSTER_OCTET, OTHER_OCTET = 9, 249
+"""Last part of the archiver's address: fixed, because one that Docker chooses could be that of a node that is down. A cluster has
+no sentinels (.3 to .9), others have no such high nodes; the rest is taken by drills, the agent and jobs of backups."""
 MEMORY = "256m"
 END_SECONDS = 20
 BOOTSTRAP = (
@@ -46,7 +47,8 @@ def command(access: Access, what: str) -> list[str]:
     mounts = [f"{archive_volume(inventory.stack)}:{ARCHIVE}"]
     if running:
         mounts += [f"{node.volume}:{NODES}/{node.name}:ro" for node in inventory.data_nodes]
-        address = f"{inventory.network.subnet.rpartition('.')[0]}.{OCTET}"
+        octet = CLUSTER_OCTET if inventory.topology == "cluster" else OTHER_OCTET
+        address = f"{inventory.network.subnet.rpartition('.')[0]}.{octet}"
         place = ["--name", f"redis-{inventory.stack}-archiver", "--network", inventory.network.name, "--ip", address]
     else:
         place = ["--network", "none"]
@@ -98,7 +100,7 @@ def _events(process: "subprocess.Popen[bytes]") -> Iterator[dict[str, Any]]:
             return
         yield event
     words = process.stderr.read().decode(errors="replace").strip()
-    if "already in use" in words:
+    if "already in use by container" in words:
         raise ArchiverFailed("another archiver is at work on this stack", ExitCode.BUSY)
     if "no such image" in words.lower() or "unable to find image" in words.lower():
         raise Unreachable(f"the image {IMAGE} is not on the Docker engine; build it: make images ENGINE=client")

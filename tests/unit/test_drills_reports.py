@@ -15,12 +15,12 @@ from drills import journal as journals
 from drills import junit, report
 from drills.bounds import Timing
 from drills.charts import ticks
-from drills.checkers.base import Verdict
+from drills.checkers.base import SECOND, Verdict
 from drills.examine import Repetition, Setup, examine
 from drills.history import read_history, write_history
 from drills.journal import Context, DrillEntry, Journal, compose
 from drills.objectives import Policy, default_objectives
-from drills.records import Damage, Marker, Operation, Stall
+from drills.records import Damage, Fault, Marker, Operation, Stall
 from drills.statistics import MOST_CELLS, Histogram, Series, summarise
 from drills.synthetic import Failover, Story, failover
 from operations.errors import ExitCode, InvalidInput
@@ -75,6 +75,17 @@ def test_a_good_run_is_true_in_every_check_and_objective() -> None:
 )
 def test_a_bad_run_is_false(rule: Failover) -> None:
     assert examined(rule)[0].verdict is Verdict.FALSE
+
+
+def test_a_backup_that_was_made_under_the_load_is_asked_about_and_drawn(tmp_path: Path) -> None:
+    story = stories(Failover(rate=12, lost=5))
+    began = next(record for record in story.records if isinstance(record, Fault) and record.stage == "inject")
+    for moment, verdict in ((began.at - SECOND // 2, Verdict.TRUE), (began.at + 60 * SECOND, Verdict.FALSE)):
+        cut = began._replace(stage="cut", at=moment, until=moment + 1, text="backup 20260101")
+        found = examine([*story.records, cut].copy, SETUP)
+        assert {check.name: check.verdict for check in found[0].checks}["before-cut"] is verdict
+        report.save(compose(CONTEXT, found, "2026-01-01T12:01:00Z"), tmp_path)
+        assert "backup 20260101" in (tmp_path / "report.html").read_text()
 
 
 def test_a_loss_within_the_budget_is_reported_but_does_not_fail() -> None:
