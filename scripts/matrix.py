@@ -29,8 +29,8 @@ ROOT = Path(__file__).resolve().parent.parent
 RAW = ROOT / "bench" / "results" / "choosing.json"
 PAGE = ROOT / "docs" / "guide" / "choosing.md"
 DRILLS = {
-    "sentinel": ("crash-primary", "isolate-primary", "switchover"),
-    "cluster": ("crash-primary", "isolate-primary", "switchover", "reshard"),
+    "sentinel": ("crash-primary", "hang-primary", "isolate-primary", "switchover"),
+    "cluster": ("crash-primary", "hang-primary", "isolate-primary", "switchover", "reshard"),
 }
 DRILL_SECONDS = 300
 HEALTHY_SECONDS = 90
@@ -73,8 +73,8 @@ def measure(stack: Stack, policy: Policy, topology: str, drill: str, report: Pat
             "result": told["result"], "summary": told["summary"], "workloads": workloads}  # fmt: skip
 
 
-def measure_all(topologies: Sequence[str], policies: Sequence[Policy]) -> list[dict[str, Any]]:
-    """Every drill on a stack of every topology and policy, one stack after the other; all are removed."""
+def measure_all(topologies: Sequence[str], policies: Sequence[Policy], reports: Path | None) -> list[dict[str, Any]]:
+    """Every drill on a stack of every topology and policy, one stack after the other; all are removed. `reports` keeps theirs."""
     console = make_console(stderr=True)
     runs = []
     with tempfile.TemporaryDirectory() as folder:
@@ -88,7 +88,8 @@ def measure_all(topologies: Sequence[str], policies: Sequence[Policy]) -> list[d
                     access = stack.access()
                     for drill in DRILLS[topology]:
                         stack.wait_healthy(access, HEALTHY_SECONDS)
-                        found = measure(stack, policy, topology, drill, Path(folder) / f"{stack.name}-{drill}")
+                        report = (reports or Path(folder)) / f"{topology}-{policy.name}-{drill}"
+                        found = measure(stack, policy, topology, drill, report)
                         runs.append(found)
                         console.print(f"  {drill}: {found['result']}: {found['summary']}", markup=False)
     return runs
@@ -167,23 +168,26 @@ def main(
     as_json: JsonOption = False,
     topology: Annotated[str, typer.Option(metavar="T,...", help="Topologies to measure.")] = "sentinel,cluster",
     policy: Annotated[str, typer.Option(metavar="P,...", help="Policies to measure.")] = POLICY_NAMES,
+    reports: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep the report of every drill there.")] = None,
     again: Annotated[bool, typer.Option("--again", help="Only write the page anew from what was measured before.")] = False,
 ) -> ExitCode:
     """Measure which topology and policy carries which use of Redis, and write docs/guide/choosing.md."""
-    before = read_before()
     if again:
-        if before is None:
+        known = read_before()
+        if known is None:
             raise InvalidInput(f"{RAW} is not there; measure first: make matrix")
-        data = before
+        data = known
     else:
         topologies = [word for word in topology.split(",") if word]
         unfit = sorted(set(topologies) - set(FAST))
-        policies = [known for known in POLICIES if known.name in policy.split(",")]
+        policies = [one for one in POLICIES if one.name in policy.split(",")]
         if unfit or not topologies or not policies:
             raise InvalidInput(f"nothing to measure: topologies are {', '.join(FAST)}, policies {POLICY_NAMES}")
+        runs = measure_all(topologies, policies, reports)
+        before = read_before()
         data = {
             "machine": f"{os.cpu_count()} processors, {platform.machine()}", "drills": DRILLS, "uses": CAREFUL,
-            "runs": merged(before["runs"] if before else [], measure_all(topologies, policies)),
+            "runs": merged(before["runs"] if before else [], runs),
         }  # fmt: skip
         RAW.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
     PAGE.write_text(page(data), encoding="utf-8")
