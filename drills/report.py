@@ -182,17 +182,19 @@ def _uses(journal: Journal) -> str:
     many = len(journal.repetitions) > 1
     rows = []
     for use, number in sorted(found, key=lambda item: _ORDER[item[0].verdict]):
-        promises = "".join(
-            f"<li>{_pill(o.verdict)} {escape(o.text)} (allowed: {escape(o.limit or 'not known')})</li>" for o in use.outcomes
-        )
+        kept = ((o, escape(o.text.removeprefix(f"{use.name}: "))) for o in use.outcomes)
+        items = "".join(f"<li>{_pill(o.verdict)} {text} (allowed: {escape(o.limit or 'not known')})</li>" for o, text in kept)
+        promises = f'<ul class="details">{items}</ul>'
+        if use.verdict == Verdict.TRUE:
+            promises = f"<details><summary>What was promised</summary>{promises}</details>"
         examples = "".join(f"<li>{escape(detail)}</li>" for detail in use.details)
         opened = f'<details><summary>Examples</summary><ul class="details">{examples}</ul></details>' if examples else ""
         rows.append(
             f"<tr><td>{_pill(use.verdict)}</td><td>{escape(use.name)}</td><td>{escape(use.sentence)}"
-            f'<ul class="details">{promises}</ul>{opened}</td><td class="soft">{f"run {number}" if many else ""}</td></tr>'
+            f'{promises}{opened}</td><td class="soft">{f"run {number}" if many else ""}</td></tr>'
         )
     featured = min((rep for rep in journal.repetitions if rep.uses), key=lambda rep: min(_ORDER[use.verdict] for use in rep.uses))
-    legend = _legend((("ok", "done"), ("fail", "refused"), ("info", "unknown end"), ("role diamond", "a promise was broken")))
+    legend = _legend((("ok", "done"), ("fail", "refused"), ("info", "unknown end"), ("broken", "a promise was broken")))
     which = f", run {featured.number}" if many else ""
     return (
         '<section class="card"><h2>What it meant for the applications</h2><div class="scroll"><table><tbody>'

@@ -60,7 +60,15 @@ class Uses(OnePass):
             )
             found.append(
                 replace(
-                    finding, complete=complete, details=(*missing, *finding.details), drawing=drawing(events, finding.bad, zero)
+                    finding,
+                    complete=complete,
+                    details=(*missing, *finding.details),
+                    drawing=drawing(*until(facts.stopped, events, finding.bad), zero),
                 )
             )
         return tuple(found)
+
+
+def until(stopped: int, events: Sequence[Event], bad: Sequence[int]) -> tuple[list[Event], list[int]]:
+    """What belongs on a time line: reading back comes long after the load."""
+    return [event for event in events if event.start <= stopped], [moment for moment in bad if moment <= stopped]
