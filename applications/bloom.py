@@ -66,5 +66,7 @@ class Bloom:
             return True
 
     def _set(self, members: list[str]) -> None:
+        """Bits that are set already write nothing, and WAIT would confirm nothing: a counter behind them always does."""
         wanted = [word for member in members for place in self.places(member) for word in ("SET", "u1", place, 1)]
-        call(self._client, self._key, "BITFIELD", self._key, *wanted, confirm=self._confirm)
+        counted = ("INCRBY", "u32", self.bits, 1)
+        call(self._client, self._key, "BITFIELD", self._key, *wanted, *counted, confirm=self._confirm)

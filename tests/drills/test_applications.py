@@ -9,14 +9,17 @@ from typing import Any, ClassVar
 
 import pytest
 
+from applications.bloom import Bloom
 from applications.board import Board
 from applications.broadcast import Channel
 from applications.flags import Flags
 from applications.lock import FencedLock
 from applications.queue import StreamQueue
+from applications.series import Series
 from applications.session import Sessions
 from applications.visits import Visits
 from drills import journal as journals
+from drills.definition import find
 from drills.journal import UseEntry, worst_uses
 from drills.uses.catalogue import CAREFUL, CARELESS
 from drills.workload.plan import KEY_PREFIX
@@ -29,7 +32,10 @@ from tests.conftest import FIGURE
 from tests.drills.drilling import FAST, run_drill
 from tests.live.harness import ROOT, Stack, throw_away_stack
 
-SURE = ("lock-careless", "queue-careless", "write-behind-careless", "visits-careless", "leaderboard-careless")
+SURE = (
+    "lock-careless", "lock-redis-py", "queue-careless", "write-behind-careless", "visits-careless", "leaderboard-careless",
+    "time-series-careless",
+)  # fmt: skip
 """Twins that break without any luck: what breaks them happens at counted turns."""
 HEALTHY_SECONDS = 90
 COMMAND_BYTES = 25
@@ -94,6 +100,8 @@ class Applications:
             "broadcast": lambda: Channel(client, name, prefix=f"{prefix}:broadcast").publish("1"),
             "flags": lambda: Flags(client, name, {"flag": "off"}, prefix=f"{prefix}:flags").declare("flag", "on", 1),
             "session start": lambda: Sessions(client, 60, prefix=f"{prefix}:session").start(name, {"user": "1"}),
+            "time series": lambda: Series(client, name, prefix=f"{prefix}:series").add(1, 1),
+            "bloom": lambda: Bloom(client, name, 100, prefix=f"{prefix}:bloom").add("member"),
             "visits": lambda: Visits(client, name, prefix=f"{prefix}:visits").visit(1),
         }
         silent = []
@@ -116,10 +124,12 @@ class Applications:
                 missing -= {name for name, use in found.items() if use.verdict == "false"}
         assert missing == set()
 
-    @pytest.mark.parametrize("drill", ["hang-primary", "isolate-primary", "switchover", "rolling-restart"])
+    @pytest.mark.parametrize("drill", ["hang-primary", "isolate-primary", "switchover", "rolling-restart", "reshard"])
     def test_careful_uses_hold_within_what_the_policy_promises(
         self, stack: Stack, drill: str, tmp_path: Path, record_property: Any
     ) -> None:
+        if self.topology not in find(drill).topologies:
+            pytest.skip(f"{drill} is for {', '.join(find(drill).topologies)}")
         found = self.play(stack, drill, CAREFUL, tmp_path, record_property)
         assert [f"{use.name}: {use.sentence}" for use in found.values() if use.verdict != "true"] == []
 

@@ -138,7 +138,7 @@ class Bits:
         if not self.answers:
             raise redis.ConnectionError
         step = 4 if word == "BITFIELD" else 3
-        places = [rest[at + 2] for at in range(0, len(rest), step)]
+        places = [rest[at + 2] for at in range(0, len(rest), step) if rest[at] != "INCRBY"]
         if word == "BITFIELD":
             self.bits.update(places)
         return [int(place in self.bits) for place in places]
@@ -149,6 +149,16 @@ def test_what_was_added_is_never_denied_and_few_others_are_let_through() -> None
     bloom.rebuild(f"row-{n}" for n in range(1000))
     assert all(bloom.may_have(f"row-{n}") for n in range(1000))
     assert sum(bloom.may_have(f"never-{n}") for n in range(10_000)) / 10_000 < 0.02
+
+
+def test_what_is_added_again_writes_all_the_same() -> None:
+    class Server(Bits):
+        def execute_command(self, word: str, _key: str, *rest: Any) -> list[int]:
+            assert rest[-4:] == ("INCRBY", "u32", bloom.bits, 1)
+            return super().execute_command(word, _key, *rest)
+
+    bloom = Bloom(Server(), "f", expected=100)
+    bloom.add("member")
 
 
 def test_without_an_answer_everything_may_exist() -> None:
