@@ -25,6 +25,8 @@ POLL_SECONDS = 0.02
 EVIDENCE_SECONDS = 5.0
 KILLED = 137
 """Status of a process that SIGKILL ended, as the shell and Docker count it."""
+END = "-- end --"
+TRIES = 3
 
 
 class FaultFailed(ToolkitError):
@@ -75,13 +77,12 @@ class Engine:
         """Run a shell script inside a node's container; its output. Raises FaultFailed when it fails and `check` is set; with
         `may_die` the end of the container, which ends the script, is no failure."""
         try:
-            answer: Any = self.container(node).exec_run(["sh", "-c", script])
+            code, text = run_script(self.container(node), script, tries=1 if may_die else TRIES)
         except APIError as error:
             raise FaultFailed(f"nothing can be run in {node.container}: {error.explanation or error}") from None
-        text: str = answer.output.decode(errors="replace").strip()
         fine = (0, KILLED) if may_die else (0,)
-        if check and answer.exit_code not in fine:
-            raise FaultFailed(f"a step in {node.container} failed: {text or f'status {answer.exit_code}'}")
+        if check and code not in fine:
+            raise FaultFailed(f"a step in {node.container} failed: {text or f'status {code}'}")
         return text
 
     def each(self, nodes: Sequence[NodeEntry], job: Callable[[NodeEntry], T]) -> list[T]:
@@ -90,6 +91,21 @@ class Engine:
             return [job(nodes[0])]
         with ThreadPoolExecutor(max(1, len(nodes))) as pool:
             return [future.result() for future in [pool.submit(job, node) for node in nodes]]
+
+
+def run_script(container: Any, script: str, tries: int = TRIES) -> tuple[int, str]:
+    """Exit code and output of a shell script in a container. Raises docker's APIError.
+
+    Docker may lose the output of a process that ends at once (moby issue 27289; seen on a busy machine, with exit code 0). So the
+    end of the output is marked, and a script that succeeded without its mark runs again, up to `tries` times in all.
+    """
+    code, text = 0, ""
+    for _ in range(tries):
+        answer = container.exec_run(["sh", "-c", f"{script}\n{{ code=$?; echo; echo {END}; exit $code; }}"])
+        code, text = answer.exit_code, answer.output.decode(errors="replace").strip()
+        if code != 0 or text.endswith(END):
+            break
+    return code, text.removesuffix(END).strip()
 
 
 class Fault(ABC):

@@ -11,13 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
+from uuid import uuid4
 
 import redis
 from docker.errors import APIError, NotFound
 
 from drills.bounds import FaultKind
 from drills.faults import disk_agent
-from drills.faults.base import HELPER_IMAGE, LABEL, PART, Engine, Fault, FaultFailed, wait_for
+from drills.faults.base import HELPER_IMAGE, LABEL, PART, Engine, Fault, FaultFailed, run_script, wait_for
 from drills.faults.process import ensure_running
 from drills.targets import Roles
 from operations.connect import node_client
@@ -68,19 +69,22 @@ class Helper:
 
     def ask(self, command: str, **told: Any) -> dict[str, Any]:
         """Run a command of the agent. Raises Undetermined when this machine cannot do it, FaultFailed when it went wrong."""
+        place = f"/tmp/{uuid4().hex}"  # noqa: S108 - in the helper, which nobody else uses
         try:
-            code, output = self._container.exec_run(["python3", "-c", self._code, command, json.dumps(told)], demux=True)
+            code, said = self._container.exec_run(["python3", "-c", self._code, command, json.dumps(told), place])
+            out = run_script(self._container, f"cat {place}")[1]
         except (APIError, NotFound) as error:
             raise FaultFailed(f"the helper container {self._name} is gone: {error}") from None
-        out, err = ((part or b"").decode(errors="replace").strip() for part in output)
         try:
             answer: dict[str, Any] = json.loads(out)
         except ValueError:
-            answer = {"error": f"no answer: {err or out or f'status {code}'}"}
+            raise FaultFailed(
+                f"{command} of the drill's disk gave no answer, status {code}: {said.decode(errors='replace')}"
+            ) from None
         if code == IMPOSSIBLE:
             raise Undetermined(f"not run: {answer['error']}")
         if code != 0:
-            raise FaultFailed(f"{command} of the drill's disk failed: {answer.get('error', '')} {err}".rstrip())
+            raise FaultFailed(f"{command} of the drill's disk failed: {answer.get('error', '')}".rstrip())
         return answer
 
     def close(self) -> None:

@@ -1,7 +1,8 @@
 """What is done to a node's disk on the engine's own machine, inside a helper container that may mount.
 
-`drills.faults.disk` gives it to `python3 -c` as source, so it imports nothing but the standard library. Usage: COMMAND JSON; it
-answers with one line of JSON. Status 0: done. 1: failed. 3: cannot be done on this machine, and nothing was changed.
+`drills.faults.disk` gives it to `python3 -c` as source, so it imports nothing but the standard library. Usage: COMMAND JSON
+FILE; the answer, JSON, is in FILE, because Docker may lose what a process prints just before it ends. Status 0: done. 1: failed.
+3: cannot be done on this machine, and nothing was changed.
 
 The state of a disk is in its image volume (`state.json`), never in this process: after SIGKILL at any moment `detach` finds
 out how far it came. In the order of a drill:
@@ -612,14 +613,16 @@ COMMANDS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
 
 
 def main(arguments: list[str]) -> int:
-    try:
-        print(json.dumps(COMMANDS[arguments[0]](json.loads(arguments[1]))))
-    except Impossible as error:
-        print(json.dumps({"error": str(error)}))
-        return 3
-    except (OSError, Failed) as error:
-        print(json.dumps({"error": str(error)}))
-        return 1
+    command, told, place = arguments
+    with open(place, "w") as answer:  # opened first: a command may leave this mount namespace
+        try:
+            json.dump(COMMANDS[command](json.loads(told)), answer)
+        except Impossible as error:
+            json.dump({"error": str(error)}, answer)
+            return 3
+        except (OSError, Failed) as error:
+            json.dump({"error": str(error)}, answer)
+            return 1
     return 0
 
 

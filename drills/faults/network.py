@@ -11,7 +11,18 @@ from typing import Any, ClassVar, Literal
 from docker.errors import APIError, NotFound
 
 from drills.bounds import FaultKind
-from drills.faults.base import EVIDENCE_SECONDS, HELPER_IMAGE, LABEL, PART, Engine, Fault, FaultFailed, wait_for
+from drills.faults.base import (
+    EVIDENCE_SECONDS,
+    HELPER_IMAGE,
+    LABEL,
+    PART,
+    TRIES,
+    Engine,
+    Fault,
+    FaultFailed,
+    run_script,
+    wait_for,
+)
 from operations.inventory import NodeEntry
 
 CHAIN_IN, CHAIN_OUT = "REDIS-DRILL-IN", "REDIS-DRILL-OUT"
@@ -58,13 +69,16 @@ class Helper:
         except APIError as error:
             raise FaultFailed(f"no helper can be started beside {node.container}: {error.explanation or error}") from None
 
-    def run(self, script: str, check: bool = True) -> tuple[int, str]:
+    def read(self, script: str) -> str:
+        """What a shell script that changes nothing printed in the namespace; raises FaultFailed when it fails."""
+        return self.run(script, tries=TRIES)[1]
+
+    def run(self, script: str, check: bool = True, tries: int = 1) -> tuple[int, str]:
         """Run a shell script in the namespace; raises FaultFailed when it fails and `check` is set."""
         try:
-            code, output = self._container.exec_run(["sh", "-c", script])
+            code, text = run_script(self._container, script, tries)
         except APIError as error:
             raise FaultFailed(f"the helper beside {self._node.name} is gone: {error.explanation or error}") from None
-        text = output.decode(errors="replace").strip()
         if check and code != 0:
             raise FaultFailed(f"a step in the network of {self._node.name} failed: {text or f'status {code}'}")
         return code, text
@@ -147,7 +161,7 @@ class _Drops(_NetworkFault):
         nodes = {node.name for node in self.engine.inventory.nodes}
 
         def dropped(node: NodeEntry) -> str | None:
-            count = int(self._helper(node).run(_COUNT)[1] or 0)
+            count = int(self._helper(node).read(_COUNT) or 0)
             return f"{node.name} dropped {count} packets" if count or node.name not in nodes else None
 
         def seen(node: NodeEntry) -> str:
@@ -209,7 +223,7 @@ class SlowLink(_NetworkFault):
 
     def evidence(self) -> str:
         def limited(node: NodeEntry) -> str | None:
-            told = self._helper(node).run(f"tc -s qdisc show dev {DEVICE}")[1]
+            told = self._helper(node).read(f"tc -s qdisc show dev {DEVICE}")
             words = told.split()
             if "tbf" not in words or "overlimits" not in words:
                 return None

@@ -11,7 +11,7 @@ from drills.bounds import Timing
 from drills.checkers.base import Verdict
 from drills.definition import catalogue, read
 from drills.examine import Repetition, Setup, examine
-from drills.faults.base import Engine, FaultFailed
+from drills.faults.base import Engine, FaultFailed, run_script
 from drills.faults.choose import MAKERS
 from drills.faults.flapping import flap_script
 from drills.faults.lost import LoseEverything
@@ -234,13 +234,16 @@ def test_a_time_that_is_none_is_refused() -> None:
 
 
 class Ended:
-    """A container whose scripts end with a status."""
+    """A container whose scripts end with a status; each gives one of `outputs` in turn, the last one from then on."""
 
-    def __init__(self, status: int) -> None:
+    def __init__(self, status: int, *outputs: bytes) -> None:
         self.status = status
+        self.outputs = outputs or (b"20\n",)
+        self.runs = 0
 
     def exec_run(self, _command: list[str]) -> Any:
-        return SimpleNamespace(output=b"20\n", exit_code=self.status)
+        self.runs += 1
+        return SimpleNamespace(output=self.outputs[min(self.runs, len(self.outputs)) - 1], exit_code=self.status)
 
 
 def engine_ending_with(status: int, monkeypatch: pytest.MonkeyPatch) -> Engine:
@@ -278,3 +281,17 @@ def test_a_fault_that_loses_everything_removes_nothing_without_a_backup_of_its_o
     with pytest.raises(FaultFailed, match="nothing is removed"):
         fault.inject()
     assert fault.heal() == "nothing was lost"
+
+
+def test_a_script_whose_output_got_lost_runs_again_but_not_for_ever() -> None:
+    whole = b"20\n\n-- end --\n"
+    once, twice, never = Ended(0, whole), Ended(0, b"", whole), Ended(0, b"")
+    assert [run_script(one, "x") for one in (once, twice, never)] == [(0, "20"), (0, "20"), (0, "")]
+    assert (once.runs, twice.runs, never.runs) == (1, 2, 3)
+
+
+def test_a_script_that_failed_or_may_run_but_once_is_not_repeated() -> None:
+    failed, single = Ended(1, b"no server runs"), Ended(0, b"")
+    assert run_script(failed, "x") == (1, "no server runs")
+    assert run_script(single, "x", tries=1) == (0, "")
+    assert (failed.runs, single.runs) == (1, 1)

@@ -322,6 +322,46 @@ def test_a_fault_elsewhere_does_not_excuse_a_stale_read() -> None:
     assert one(StaleReads(), story).verdict is FALSE
 
 
+def test_what_a_heal_does_while_it_goes_on_is_excused_when_it_ends() -> None:
+    for at, verdict in ((4.5, TRUE), (3.5, FALSE), (5.5, FALSE)):
+        story, lane = writes("oo")
+        story.read(lane, at, 1)
+        story.fault(4, "heal", took=1)
+        assert one(StaleReads(), story).verdict is verdict, at
+
+
+def test_reads_on_a_replica_may_go_back_in_time() -> None:
+    """A primary that was cut off and taken over from has lost what it took alone; as a replica it shows that."""
+    story, lane = writes("oo")
+    story.role(3, "node-1-1", "replica")
+    story.read(lane, 4, 2)
+    story.read(lane, 5, 1)
+    assert one(StaleReads(), story).verdict is TRUE
+
+
+def test_a_change_of_role_is_seen_a_little_later_than_it_happens() -> None:
+    for seen, verdict in ((5.3, TRUE), (6, FALSE)):
+        story, lane = writes("oo")
+        story.read(lane, 5, 1)
+        story.role(seen, "node-1-1", "replica")
+        assert one(StaleReads(), story).verdict is verdict, seen
+
+
+def test_a_node_that_acknowledges_writes_again_is_a_primary_again() -> None:
+    story, lane = writes("oo")
+    story.role(3, "node-1-1", "replica")
+    story.write(lane, 4)
+    story.read(lane, 5, 2)
+    assert one(StaleReads(), story).verdict is FALSE
+
+
+def test_what_others_say_of_a_node_does_not_excuse_its_reads() -> None:
+    story, lane = writes("oo")
+    story.role(3, "node-1-1", "failed", seen_by="node-2-1")
+    story.read(lane, 4, 1)
+    assert one(StaleReads(), story).verdict is FALSE
+
+
 def test_no_reads_prove_nothing_about_staleness() -> None:
     story, _ = writes("oo")
     assert one(StaleReads(), story).verdict is UNKNOWN

@@ -148,15 +148,9 @@ def test_the_volume_of_a_disk_carries_the_name_of_its_node() -> None:
     assert disk_volume(inventory_of("standalone").nodes[0]).endswith("node-1-drill-disk")
 
 
-def test_the_agent_needs_nothing_but_the_standard_library_and_says_what_went_wrong() -> None:
-    asked = [
-        sys.executable,
-        "-I",
-        "-c",
-        AGENT.read_text(encoding="utf-8"),
-        "space",
-        json.dumps({"image": "/nowhere", "data": "/nowhere"}),
-    ]
+def test_the_agent_needs_nothing_but_the_standard_library_and_says_what_went_wrong(tmp_path: Path) -> None:
+    told, place = json.dumps({"image": "/nowhere", "data": "/nowhere"}), tmp_path / "answer"
+    asked = [sys.executable, "-I", "-c", AGENT.read_text(encoding="utf-8"), "space", told, str(place)]
     done = subprocess.run(asked, capture_output=True, text=True, check=False, cwd="/")
     assert done.returncode == 3, done.stderr
-    assert "cannot be found" in json.loads(done.stdout)["error"]
+    assert "cannot be found" in json.loads(place.read_text())["error"]
