@@ -4,7 +4,7 @@ Only for what a server cannot do to itself. A restart sends SIGTERM, so a primar
 (configs/node/handover.sh); volume, address and name stay.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -18,6 +18,7 @@ ANSWER_SECONDS = 60
 """Longest time for an answer of the engine, besides the time that a node may take to stop."""
 LAST_WORDS = 3
 ENDS = 3
+DATA = "/data"
 _FATAL = "FATAL CONFIG FILE ERROR"
 
 
@@ -80,6 +81,41 @@ class Containers:
             raise CheckFailed(f"a step failed in {node.container}: {output or f'code {code}'}")
         return output
 
+    def make_like(self, pattern: NodeEntry, node: NodeEntry, image: str, user: str, label: str) -> None:
+        """Start a container for `node` that is as that of `pattern` (limits, rights, mounts) but for its name, address and image.
+
+        Its data lies on a volume without a name, which goes with it. `label` marks it.
+        """
+        found = self.inspect(pattern)
+        if found is None:
+            raise CheckFailed(f"there is no container {pattern.container}; run `make up STACK={self.inventory.stack}`")
+        config = like(found, pattern, node, self.inventory.network.name, label) | {"Image": image, "User": user}
+        try:
+            self._client.api.create_container_from_config(config, name=node.container)
+            self._client.api.start(node.container)
+        except APIError as error:
+            raise CheckFailed(f"{node.container} cannot be made: {error.explanation or error}") from None
+
+    def remove(self, node: NodeEntry) -> None:
+        """Remove the container of a node and its volumes without a name, at once; nothing when there is none."""
+        self._remove(node.container)
+
+    def remove_labelled(self, label: str) -> None:
+        """Remove all containers of this stack that carry `label`."""
+        own = [f"redis-topologies.{name}" for name in ("stack", "owner")]
+        values = (self.inventory.stack, self.inventory.owner)
+        wanted = [label, *(f"{name}={value}" for name, value in zip(own, values, strict=True))]
+        for found in self._client.api.containers(all=True, filters={"label": wanted}):
+            self._remove(found["Id"])
+
+    def _remove(self, name: str) -> None:
+        try:
+            self._client.api.remove_container(name, v=True, force=True)
+        except NotFound:
+            return
+        except APIError as error:
+            raise CheckFailed(f"{name} cannot be removed: {error.explanation or error}") from None
+
     def _each(self, nodes: Iterable[NodeEntry], do: Callable[[str], None]) -> None:
         def one(node: NodeEntry) -> None:
             try:
@@ -113,6 +149,41 @@ class Containers:
         except APIError as error:
             return f"{node.container} is {found['State']['Status']}; its log cannot be read: {error.explanation or error}"
         return f"{node.container} is {found['State']['Status']}; it said: {words(text)}"
+
+
+def like(found: Mapping[str, Any], pattern: NodeEntry, node: NodeEntry, network: str, label: str) -> dict[str, Any]:
+    """What to create a container for `node` with, from the inspection of that of `pattern`. Pure.
+
+    Environment and image are left out: those of the old image do not fit a new one.
+    """
+    old, host = found["Config"], found["HostConfig"]
+
+    def own(words: Sequence[str] | None) -> list[str]:
+        return [
+            word.removesuffix(pattern.name) + node.name if word.endswith(f"/{pattern.name}") else word for word in words or ()
+        ]
+
+    kept = ("StopTimeout", "StopSignal", "WorkingDir", "Entrypoint")
+    port = f"{node.port}/tcp"
+    published = {port: [{"HostIp": node.host, "HostPort": str(node.host_port)}]} if node.host != node.address else {}
+    labels = {name: value for name, value in (old.get("Labels") or {}).items() if name.startswith("redis-topologies.")}
+    return {
+        **{name: old[name] for name in kept if old.get(name)},
+        "Hostname": node.name,
+        "Cmd": own(old["Cmd"]),
+        "Healthcheck": {**(old.get("Healthcheck") or {}), "Test": own((old.get("Healthcheck") or {}).get("Test"))},
+        "Labels": {**labels, "redis-topologies.node": node.name, "redis-topologies.shard": str(node.shard), label: "yes"},
+        "ExposedPorts": {port: {}},
+        "Volumes": {DATA: {}},
+        "HostConfig": {
+            **host,
+            "Binds": [bind for bind in host.get("Binds") or () if bind.split(":")[1] != DATA],
+            "Mounts": [mount for mount in host.get("Mounts") or () if mount["Target"] != DATA],
+            "PortBindings": published,
+            "NetworkMode": network,
+        },
+        "NetworkingConfig": {"EndpointsConfig": {network: {"IPAMConfig": {"IPv4Address": node.address}}}},
+    }
 
 
 def words(log: str) -> str:

@@ -7,20 +7,29 @@ as they are (docs/decisions/0036).
 
 from collections.abc import Callable
 
+from operations.change import widened
 from operations.connect import Fleet
 from operations.containers import Containers
 from operations.converge import refuse_strangers
-from operations.errors import CheckFailed
+from operations.errors import CheckFailed, Unreachable
 from operations.inventory import Access
-from operations.observe import Observation
+from operations.observe import Observation, look
 from operations.restart import await_settled
 from operations.rolling import unsafe_to_take
+from operations.surge import Surge, borrow
+from operations.verdict import node_health
 
 Report = Callable[[str], None]
 
 
-def await_turn(access: Access, name: str, report: Report) -> None:
-    """Wait until `name` may be taken down; raises CheckFailed with what is in the way when that takes too long."""
+def await_turn(access: Access, name: str, report: Report, surge: Surge | None = None) -> None:
+    """Wait until `name` may be taken down; raises CheckFailed with what is in the way when that takes too long.
+
+    With `surge` every shard has a temporary replica in sync before that; not for a node that is ill itself, whose replacement
+    takes nothing away and may be what the others wait for.
+    """
+    if surge:
+        access = _with_temporary(access, name, surge, report)
     inventory = access.inventory
     told: set[str] = set()
 
@@ -41,6 +50,22 @@ def await_turn(access: Access, name: str, report: Report) -> None:
         f"{name} was not replaced, and neither were the nodes after it, because {problem}; they run as before. Mend that, or set "
         f"back what you changed, then `pulumi up` again: it goes on from here"
     )
+
+
+def _with_temporary(access: Access, name: str, surge: Surge, report: Report) -> Access:
+    """The stack together with the temporary replicas that stand, once those that are missing were made."""
+    inventory = access.inventory
+    if not inventory.node(name).is_sentinel:
+        with Fleet(access) as fleet:
+            seen = look(fleet, inventory)
+        refuse_strangers(seen)
+        if node_health(seen, inventory, name) == "ok":
+            try:
+                borrow(access, surge, report)
+            except (CheckFailed, Unreachable) as error:
+                raise CheckFailed(f"{name} was not replaced, and neither were the nodes after it: {error}") from None
+    present = surge.standing(Containers(inventory))
+    return access.model_copy(update={"inventory": widened(inventory, present)})
 
 
 def _alone(name: str) -> str:

@@ -14,6 +14,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--stack", default=None, help="the running stack that tests/infra looks at")
     group.addoption("--full", action="store_true", help="also run what belongs to make test-full")
     group.addoption("--left-out", default=None, metavar="FILE", help="write the names of tests that are left out to FILE")
+    group.addoption("--kills", type=int, default=20, help="how often tests kill at random instants (live, full)")
     group.addoption("--keep-failed", action="store_true", help="leave the stacks of failed live tests standing")
 
 

@@ -76,7 +76,7 @@ def _addresses(plan: Plan, state: EngineState) -> Iterator[str]:
                     "choose another network.subnet, or leave it out to get a free one"
                 )
     own = {container.name: container for container in state.containers}
-    for node in plan.nodes:
+    for node in (*plan.nodes, *plan.surge):
         if not node.host_port:
             continue
         mine = node.container in own and node.host_port in own[node.container].published

@@ -27,6 +27,24 @@ def reach(node: NodePlan) -> tuple[str, int]:
     return (node.host, node.host_port) if node.host_port else (node.announced_address, node.port)
 
 
+def entry(node: NodePlan) -> dict[str, Any]:
+    """A node as plain data; its schema is `operations.inventory.NodeEntry`."""
+    return {
+        "name": node.name,
+        "role": node.role,
+        "shard": node.shard,
+        "member": node.member,
+        "container": node.container,
+        "volume": node.volume,
+        "docker_host": node.docker_host,
+        "address": node.announced_address,
+        "port": node.port,
+        "bus_port": node.bus_port,
+        "host": reach(node)[0],
+        "host_port": reach(node)[1],
+    }
+
+
 def inventory(plan: Plan, image_id: str, version: str) -> dict[str, Any]:
     """The stack output `inventory` as plain data; its schema is `operations.inventory.Inventory`."""
     spec = plan.spec
@@ -38,23 +56,7 @@ def inventory(plan: Plan, image_id: str, version: str) -> dict[str, Any]:
         "engine": {"name": spec.engine.name, "version": version, "image": plan.image, "image_id": image_id},
         "tls": False,
         "network": {"name": plan.network, "subnet": plan.subnet},
-        "nodes": [
-            {
-                "name": node.name,
-                "role": node.role,
-                "shard": node.shard,
-                "member": node.member,
-                "container": node.container,
-                "volume": node.volume,
-                "docker_host": node.docker_host,
-                "address": node.announced_address,
-                "port": node.port,
-                "bus_port": node.bus_port,
-                "host": reach(node)[0],
-                "host_port": reach(node)[1],
-            }
-            for node in plan.nodes
-        ],
+        "nodes": [entry(node) for node in plan.nodes],
         "replicas": spec.replica_count,
         "sentinel": {
             "service": spec.sentinel.service,

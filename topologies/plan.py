@@ -58,7 +58,10 @@ class NodePlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """A whole stack; `nodes` stand in order of member and shard, sentinels last."""
+    """A whole stack; `nodes` stand in order of member and shard, sentinels last.
+
+    `surge` are the temporary replicas that its nodes may be replaced with, one for each shard; they are no part of `nodes`.
+    """
 
     stack: str
     owner: str
@@ -74,6 +77,7 @@ class Plan:
     carrier_labels: Mapping[str, str]
     nodes: tuple[NodePlan, ...]
     labels: Mapping[str, str]
+    surge: tuple[NodePlan, ...] = ()
 
     @property
     def data_nodes(self) -> tuple[NodePlan, ...]:
@@ -168,6 +172,11 @@ def make_plan(spec: Spec, stack: str, addressing: Addressing, owner: str = "unow
         for number in range(1, spec.sentinel_count + 1):
             yield node(f"sentinel-{number}", "sentinel", 0, number, addressing.sentinel_octet(number))
 
+    def temporary() -> Iterable[NodePlan]:
+        member = spec.replica_count + 2
+        for shard in range(1, spec.shard_count + 1):
+            yield node(node_name(spec, shard, member), "data", shard, member, addressing.data_octet(shard, member))
+
     return Plan(
         stack=stack,
         owner=owner,
@@ -189,4 +198,5 @@ def make_plan(spec: Spec, stack: str, addressing: Addressing, owner: str = "unow
         },
         nodes=tuple(nodes()),
         labels=base,
+        surge=tuple(temporary()) if spec.change.surge else (),
     )

@@ -11,6 +11,7 @@ from pulumi.dynamic import CreateResult, DiffResult, ReadResult, ResourceProvide
 if TYPE_CHECKING:
     from operations.change import Change
     from operations.inventory import Access
+    from operations.surge import Surge
 
 PASSWORD_BYTES = 32
 
@@ -37,8 +38,9 @@ class ConvergenceProvider(ResourceProvider):
 
     Inputs: `inventory` (plain data), `credentials` (secret), `revisions` (ids of the node containers and a digest of the
     files that they read): a change of any of them asks for another look at the live servers. `standing` tells what the engine
-    has and the plan has not: `leaving` nodes, and the number of `shards` that was last begun; it counts while it differs. A
-    refresh looks at the servers too and notes what is not as declared as `drift`, which the next update mends.
+    has and the plan has not: `leaving` nodes; the number of `shards` that was last begun, which counts while it differs; and
+    the temporary replicas that gates may have made (`surge`), which leave too. A refresh looks at the servers too and notes
+    what is not as declared as `drift`, which the next update mends.
     """
 
     def create(self, props: dict[str, Any]) -> CreateResult:
@@ -51,6 +53,12 @@ class ConvergenceProvider(ResourceProvider):
 
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
         return UpdateResult(outs=_converged(_olds, _news))
+
+    def delete(self, _id: str, _props: dict[str, Any]) -> None:
+        from operations.inventory import Inventory  # noqa: PLC0415
+        from operations.surge import end  # noqa: PLC0415
+
+        end(Inventory.model_validate(_props["inventory"]))
 
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
         from operations.drift import noticed  # noqa: PLC0415
@@ -112,7 +120,7 @@ class GateProvider(ResourceProvider):
     """Lets a node's container be replaced only when that takes nothing from the stack; see `operations.gate`.
 
     Inputs: `inventory`, `credentials` (secret), `node`, and `revision`, a digest of all that replaces the container: only a
-    change of that leads through the gate.
+    change of that leads through the gate. `surge` and `image`: temporary replicas that join before, and what they run.
     """
 
     def create(self, props: dict[str, Any]) -> CreateResult:
@@ -126,8 +134,16 @@ class GateProvider(ResourceProvider):
         from operations.orphan import end_with_parent  # noqa: PLC0415
 
         end_with_parent()
-        await_turn(_access(_news), _news["node"], report=lambda line: print(line, flush=True))
+        await_turn(_access(_news), _news["node"], lambda line: print(line, flush=True), _surge(_news))
         return UpdateResult(outs=_news)
+
+
+def _surge(props: dict[str, Any]) -> "Surge | None":
+    from operations.inventory import NodeEntry  # noqa: PLC0415
+    from operations.surge import Surge  # noqa: PLC0415
+
+    nodes = tuple(NodeEntry.model_validate(entry) for entry in props.get("surge") or ())
+    return Surge(nodes, props.get("image", "")) if nodes else None
 
 
 def _access(props: dict[str, Any]) -> "Access":
@@ -140,8 +156,15 @@ def _access(props: dict[str, Any]) -> "Access":
 def _converged(olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
     from operations.orphan import end_with_parent  # noqa: PLC0415
     from operations.reshape import reshape  # noqa: PLC0415
+    from operations.surge import give_back, joined  # noqa: PLC0415
+
+    def report(line: str) -> None:
+        print(line, flush=True)
 
     end_with_parent()
-    result = reshape(_access(news), change_of(olds, news), report=lambda line: print(line, flush=True))
+    access = _access(news)
+    change = joined(access.inventory, change_of(olds, news), _surge(news.get("standing") or {}))
+    result = reshape(access, change, report)
+    give_back(access.inventory, change.leaving, report)
     versions = sorted({node.info.version for node in result.observation.nodes if node.info})
     return {**news, "version": " ".join(versions)}

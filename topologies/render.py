@@ -207,7 +207,7 @@ def stack_files(plan: Plan, passwords: Mapping[str, str]) -> dict[str, str]:
 
     What all nodes of a kind have in common stands once, in `data/` and `sentinel/`: each upload costs time when a stack starts.
     """
-    files = {f"{node.name}/node.env": _node_env(plan, node) for node in plan.nodes}
+    files = {f"{node.name}/node.env": _node_env(plan, node) for node in (*plan.nodes, *plan.surge)}
     files |= {f"data/{name}": text for name, text in _logins(plan.spec, "data", passwords).items()}
     files["data/declared.conf"] = _data_conf(plan, passwords)
     if plan.sentinels:

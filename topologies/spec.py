@@ -167,6 +167,9 @@ class ChangeSpec(_Model):
     accept_loss: Flag = Field(
         False, description="carry out changes of topology that the guard refuses because data or a quorum could be lost"
     )
+    surge: Flag = Field(
+        False, description="while containers are replaced each shard gets one more replica, which goes again at the end"
+    )
 
 
 class RestoreFrom(_Model):

@@ -23,11 +23,16 @@ has_left() {
     fi
 }
 
-# Online replicas, "address offset" a line, the most advanced first.
+# Online replicas, "address offset" a line: declared ones before temporary ones (operations/surge.py), the most advanced first.
 online_replicas() {
     me INFO replication | grep -E '^slave[0-9]+:.*state=online' |
-        sed -E 's/.*ip=([^,]+),.*offset=([0-9]+),.*/\1 \2/' | sort -k 2,2nr
+        sed -E 's/.*ip=([^,]+),.*offset=([0-9]+),.*/\1 \2/' | sort -k 2,2nr | while read -r address offset; do
+        case " $PEERS " in *" $address "*) echo "0 $address $offset" ;; *) echo "1 $address $offset" ;; esac
+    done | sort -s -k 1,1 | cut -d ' ' -f 2-
 }
+
+# Every node that can become primary in this one's place, or that follows it.
+shard_nodes() { printf '%s\n' $SHARD_PEERS $(online_replicas | cut -d ' ' -f 1) | sort -u; }
 
 role_of() { ask admin "$1" "$PORT" ROLE | head -n 1; }
 
@@ -134,7 +139,7 @@ await_good_moment() {
 
 # SENTINEL FAILOVER does not pause the old primary, and a second one promotes a second replica: pause, catch up, ask once.
 hand_over_sentinel() {
-    accepted=
+    accepted='' peers=$(shard_nodes)
     # The last one first: the sentinel that leads a failover is the last to name the new primary, and clients ask the first.
     for sentinel in $(printf '%s\n' $SENTINELS | sort -r); do
         ask admin "$sentinel" "$SENTINEL_PORT" PING | grep -q PONG || continue
@@ -146,7 +151,7 @@ hand_over_sentinel() {
         esac
     done
     [ -n "$accepted" ] || { say "no sentinel could start a failover" && me CLIENT UNPAUSE >/dev/null && return 1; }
-    until for peer in $SHARD_PEERS; do is_primary "$peer" && break; done; do
+    until for peer in $peers; do is_primary "$peer" && break; done; do
         expired && say "no replica was promoted in time" && return 1
         sleep 0.01
     done
@@ -170,12 +175,13 @@ linger() {
 
 # Nothing fails over by itself here: promote the successor, point the others at it, remember the new role for the next boot.
 hand_over_replication() {
+    peers=$(shard_nodes)
     me CLIENT PAUSE $((HANDOVER_SECONDS * 1000)) WRITE >/dev/null
     await replicas_caught_up || { me CLIENT UNPAUSE >/dev/null && return 1; }
     ask admin "$successor" "$PORT" REPLICAOF NO ONE >/dev/null
     await is_primary "$successor" || { say "$successor was not promoted" && me CLIENT UNPAUSE >/dev/null && return 1; }
     ask admin "$successor" "$PORT" CONFIG REWRITE >/dev/null
-    for peer in $SHARD_PEERS; do
+    for peer in $peers; do
         [ "$peer" = "$successor" ] && continue
         ask admin "$peer" "$PORT" REPLICAOF "$successor" "$PORT" >/dev/null && ask admin "$peer" "$PORT" CONFIG REWRITE >/dev/null
     done

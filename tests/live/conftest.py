@@ -7,7 +7,19 @@ from typing import Any
 
 import pytest
 
-from tests.live.harness import FAILURES, Stack, throw_away_stack
+from tests.live.harness import FAILURES, Stack, engine, throw_away_stack
+
+BASE = "redis-topologies/node:redis-8.0"
+BROKEN = "t-broken-engine:1"
+DOCKERFILE = f"""
+FROM {BASE}
+USER root
+RUN server=$(command -v redis-server) && mv "$server" "$server.real" && \\
+    printf '#!/bin/sh\\n[ "$1" = --version ] && exec %s.real --version\\n' "$server" > "$server" && \\
+    printf 'echo this build cannot run here\\nexit 3\\n' >> "$server" && \\
+    chmod 755 "$server"
+USER redis
+"""
 
 
 @pytest.hookimpl(wrapper=True)
@@ -30,3 +42,13 @@ def make(tmp_path: Path, pytestconfig: pytest.Config) -> Iterator[Callable[[dict
             return stack
 
         yield made
+
+
+@pytest.fixture(scope="module")
+def broken_image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An image whose server says its version, and does not start."""
+    folder = tmp_path_factory.mktemp("broken")
+    (folder / "Dockerfile").write_text(DOCKERFILE)
+    engine().images.build(path=str(folder), tag=BROKEN, rm=True, network_mode="none")
+    yield BROKEN
+    engine().images.remove(BROKEN, force=True)

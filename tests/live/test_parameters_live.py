@@ -84,6 +84,28 @@ def test_a_value_that_the_server_does_not_start_with_is_refused_in_preview(stack
     assert run_ids(access) == before
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("parameters.no-such-parameter", "7", "no-such-parameter"),
+        ("shards", "2", "a cluster needs at least 3 primaries"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_preview_and_by_up_and_nothing_is_touched(
+    stack: Stack, access: Access, field: str, value: str, words: str
+) -> None:
+    before, ids = run_ids(access), {c.name: c.id for c in stack.containers()}
+    stack.configure(**{field: value})
+    try:
+        stack.preview().failed().says(words)
+        stack.up().failed().says(words)
+    finally:
+        del stack.settings[field]
+        stack.configure()
+    assert run_ids(access) == before
+    assert {c.name: c.id for c in stack.containers()} == ids
+
+
 def test_a_parameter_that_left_the_spec_is_set_back_to_its_default(stack: Stack, access: Access) -> None:
     before = run_ids(access)
     del stack.settings[f"parameters.{LIVE}"]

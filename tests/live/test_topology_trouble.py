@@ -1,8 +1,10 @@
 """Changes of topology that are interrupted, taken back, hindered by others, or that must not be; with the write ledger."""
 
 import random
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -10,8 +12,9 @@ from typing import Any
 import pytest
 
 from operations.clients import application_client
-from operations.connect import Fleet, Link
+from operations.connect import Fleet, Link, Refused
 from operations.inventory import Access
+from operations.parse import text
 from operations.reshard.journal import KEY, Journal
 from tests.conftest import FIGURE
 from tests.live.faults import roles
@@ -24,31 +27,35 @@ from tests.waiting import wait_until
 pytestmark = [pytest.mark.live, pytest.mark.full]
 
 KEYS = 20_000
-KILLS = 20
 SEED = 5
 ORPHAN_SECONDS = 10
 WRITERS = 2
 UP_SECONDS = 900
 PATIENCE_SECONDS = 90
+JOURNAL_SECONDS = 180
+"""New nodes have to start and join before slots move, which took over a minute on two busy cores."""
 UNSENT_WRITES = 10
 
 Make = Callable[[dict[str, Any]], Stack]
 Record = Callable[[str, object], None]
 
 
-def test_pulumi_killed_at_twenty_random_instants_is_continued_by_the_next_up(make: Make, record_property: Record) -> None:
+def test_pulumi_killed_at_random_instants_is_continued_by_the_next_up(
+    make: Make, record_property: Record, pytestconfig: pytest.Config
+) -> None:
     """The number of shards is another one each time, and half of the time it changes again before the next `up`."""
+    kills: int = pytestconfig.getoption("--kills")
     rng = random.Random(SEED)  # noqa: S311 - to repeat a run
     stack = make(CLUSTER)
     ledger = fill(stack.access(), "killed", KEYS)
     kept = {name: found for name, found in data_containers(stack).items() if int(name.split("-")[-2]) <= 3}
-    longest, shards, in_a_move = 12.0, 3, 0
-    for kill in range(KILLS):
+    longest, shards, killed_in_all, in_a_move = 12.0, 3, 0, 0
+    for kill in range(kills):
         goal = rng.choice([number for number in (3, 4, 5) if number != shards])
         stack.configure(shards=str(goal))
         process = start_up(stack)
-        killed = kill_after(process, rng.uniform(0.3, longest))
-        if killed:
+        if kill_after(process, rng.uniform(0.3, longest)):
+            killed_in_all += 1
             stack.script("recover").ok()
             wait_until("the end of the orphaned provider", partial(dynamic_providers, process.pid), ORPHAN_SECONDS)
             if rng.random() < 0.5:
@@ -67,12 +74,22 @@ def test_pulumi_killed_at_twenty_random_instants_is_continued_by_the_next_up(mak
         assert len(data_containers(stack)) == 2 * shards
         assert lost(access, ledger) == [], f"after kill {kill}"
     stack.preview("--expect-no-changes").ok()
-    record_property(FIGURE, f"{stack.name}: Pulumi killed {KILLS} times, {in_a_move} times in the middle of a move of slots")
+    record_property(FIGURE, f"{stack.name}: {killed_in_all} of {kills} times killed, {in_a_move} times in a move of slots")
 
 
-def await_journal(access: Access) -> None:
+def has_ended(process: subprocess.Popen[bytes]) -> bool:
+    return process.poll() is not None
+
+
+def await_journal(access: Access, ended: Callable[[], bool]) -> None:
     client: Any = application_client(access)
-    wait_until("a move of slots", lambda: "" if client.hexists(KEY, "journal") else "no journal yet", 60, poll_seconds=0.005)
+
+    def missing() -> str:
+        begun = client.hexists(KEY, "journal")
+        assert begun or not ended(), "`pulumi up` ended before a move of slots was seen"
+        return "" if begun else "no journal yet"
+
+    wait_until("a move of slots", missing, JOURNAL_SECONDS, poll_seconds=0.005)
     client.close()
 
 
@@ -89,7 +106,7 @@ def test_a_primary_that_dies_in_the_middle_only_delays_the_change(make: Make, sh
         stack.configure(shards=str(goal))
         with Load(access, f"to {goal}", WRITERS) as load:
             process = start_up(stack)
-            await_journal(access)
+            await_journal(access, partial(has_ended, process))
             stack.container(victim).kill()
             stack.wait_promoted(access, victim, PATIENCE_SECONDS)
             stack.container(victim).start()
@@ -185,6 +202,48 @@ def test_while_somebody_else_moves_slots_the_change_waits_for_the_next_up(make: 
     stack.up().ok().says("moved 4,096 slots")
     assert_whole(stack.access())
     assert lost(stack.access(), ledger) == []
+
+
+def open_by_hand(access: Access) -> int:
+    """Begin to move one of the slots that a move has still to come to, to another node than the move does."""
+    with Fleet(access, access.inventory.data_nodes) as fleet:
+        primaries = tuple(name for name, role in roles(access).items() if role == "primary")
+        journal = Journal(fleet, access.inventory)
+        journal.find(primaries)
+        entry = journal.read().entry
+        assert entry is not None
+        ids = {name: text(fleet.links[name].ask("CLUSTER", "MYID")) for name in primaries}
+        for slot in sorted(entry.origin, reverse=True):
+            source = entry.origin[slot]
+            other = next(name for name in primaries if name != source)
+            fleet.links[other].ask("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[source])
+            try:
+                fleet.links[source].ask("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[other])
+            except Refused:  # it has gone already
+                fleet.links[other].ask("CLUSTER", "SETSLOT", slot, "STABLE")
+                continue
+            return slot
+    raise AssertionError("all slots were moved before a hand could take one")
+
+
+def test_a_slot_that_an_operator_moves_meanwhile_is_named_and_the_next_up_puts_it_in_its_place(make: Make) -> None:
+    stack = make(CLUSTER)
+    access = stack.access()
+    ledger = fill(access, "before", KEYS)
+    stack.configure(shards="4")
+    with Load(access, "by hand", WRITERS) as load, ThreadPoolExecutor(1) as pool:
+        first = pool.submit(stack.up)
+        await_journal(access, first.done)
+        slot = open_by_hand(access)
+        first.result().failed().says(f"slots {slot}", "moved by somebody else")
+        assert {mark for _, mark in look(access).marks} == {slot}
+        stack.up().ok()
+    access = stack.access()
+    live = assert_whole(access)
+    assert sorted(len(live.slots_of(name)) for name in live.primaries) == [4096] * 4
+    for part in (ledger, load.ledger):
+        assert lost(access, part) == []
+    stack.preview("--expect-no-changes").ok()
 
 
 def test_a_primary_without_a_synced_successor_leaves_only_when_that_is_accepted(make: Make) -> None:

@@ -102,6 +102,7 @@ class Topology(pulumi.ComponentResource):
         bearer = carrier(plan, image.image_id, config, passwords, self)
 
         declared = outputs.inventory(plan, "", "")
+        temporary = [outputs.entry(node) for node in plan.surge]
         if plan.spec.backup.needs_agent:
             backup_agent(plan, network, bearer, self)
         made: dict[str, docker.Container] = {}
@@ -118,8 +119,11 @@ class Topology(pulumi.ComponentResource):
                     "credentials": pulumi.Output.secret(passwords),
                     "node": node.name,
                     "revision": image.image_id.apply(partial(replacing, plan, node)),
+                    "surge": temporary,
+                    "image": image.image_id,
                 },
-                pulumi.ResourceOptions(parent=self, depends_on=[*missing, *previous] if stands else []),
+                # The carrier brings the files of temporary replicas, which a gate starts.
+                pulumi.ResourceOptions(parent=self, depends_on=[bearer, *missing, *previous] if stands else []),
             )
             after = [bearer, gate] if stands else [bearer]
             made[node.name] = node_container(plan, node, image.image_id, network, data_volume(plan, node, self), after, self)
@@ -140,7 +144,11 @@ class Topology(pulumi.ComponentResource):
                     "files": passwords.apply(lambda known: _digest(plan, known)),
                 },
                 # Nodes that leave are no resources any more: Pulumi deletes them last, after this has let them go.
-                "standing": {"leaving": [node.model_dump() for node in args.leaving], "shards": args.shards},
+                "standing": {
+                    "leaving": [node.model_dump() for node in args.leaving],
+                    "shards": args.shards,
+                    "surge": temporary,
+                },
             },
             pulumi.ResourceOptions(parent=self, depends_on=containers),
         )

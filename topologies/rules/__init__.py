@@ -15,7 +15,7 @@ from topologies.rules.memory import eviction, memory, total_memory
 from topologies.rules.network import network
 from topologies.rules.objectives import objectives
 from topologies.rules.ruling import Ruling, refuse
-from topologies.rules.shape import belonging, shape
+from topologies.rules.shape import belonging, shape, surge
 from topologies.spec import Spec
 
 __all__ = ["check"]
@@ -23,6 +23,7 @@ __all__ = ["check"]
 RULES: tuple[Callable[[Spec], Iterator[Ruling]], ...] = (
     belonging,
     shape,
+    surge,
     engine_and_image,
     sentinels,
     cluster,

@@ -81,7 +81,7 @@ def _replica_buffer(spec: Spec) -> Iterator[Ruling]:
 def total_memory(spec: Spec, machine_memory_bytes: int | None) -> Iterator[Ruling]:
     """The sum of all containers' limits against what the machine has, when that is known."""
     each = data_memory_limit_bytes(spec)
-    total = each * spec.shard_count * (spec.replica_count + 1) + SENTINEL_MEMORY_BYTES * spec.sentinel_count
+    total = each * spec.shard_count * (spec.replica_count + 1 + spec.change.surge) + SENTINEL_MEMORY_BYTES * spec.sentinel_count
     if machine_memory_bytes and total > machine_memory_bytes:
         yield warn(
             "memory.maxmemory",

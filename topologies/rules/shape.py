@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from topologies.addresses import MAX_SHARDS
+from topologies.addresses import MAX_MEMBERS, MAX_SHARDS
 from topologies.findings import NO_VALUE
 from topologies.rules.ruling import Ruling, refuse, warn
 from topologies.spec import Spec
@@ -77,4 +77,26 @@ def shape(spec: Spec) -> Iterator[Ruling]:
             f"but a {spec.topology} topology needs at least 1",
             "use 1 to 4, or topology standalone",
             "topology",
+        )
+
+
+def surge(spec: Spec) -> Iterator[Ruling]:
+    """A temporary replica needs a primary that others follow already, and an address."""
+    if not spec.change.surge:
+        return
+    if not spec.replica_count:
+        yield refuse(
+            "change.surge",
+            True,
+            "but there are no replicas, so there is no redundancy to keep",
+            "use replicas 1 or more, or remove it",
+            "replicas",
+        )
+    elif spec.replica_count + 2 > MAX_MEMBERS:
+        yield refuse(
+            "change.surge",
+            True,
+            f"but with {spec.replica_count} replicas no address is left for a temporary one",
+            f"use replicas {MAX_MEMBERS - 2} or less, or remove it",
+            "replicas",
         )
