@@ -44,7 +44,7 @@ def outlook(client: docker.DockerClient, state: EngineState, plan: Plan, shape: 
     joining = {node.name for node in shape.joining}
     declared = _declared(plan)
     staying = tuple(node for node in declared.nodes if node.name not in joining)
-    present = widened(declared.model_copy(update={"nodes": staying}), shape.leaving)
+    present = widened(declared.model_copy(update={"nodes": staying}), (*shape.leaving, *shape.temporary))
     access = Access(inventory=present, credentials=Credentials.of({"admin": password}))
     with Fleet(access) as fleet:
         seen = look(fleet, present)

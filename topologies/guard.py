@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Network
 
 from operations.backup.launch import IMAGE as AGENT_IMAGE
+from operations.surge import LABEL
 from topologies.engine import EngineState, FoundVolume, stack_of
 from topologies.plan import LABEL_PREFIX, Plan
 from topologies.standing import own_containers
@@ -100,9 +101,15 @@ def _image(plan: Plan, state: EngineState) -> Iterator[str]:
 
 def _changes(plan: Plan, state: EngineState) -> Iterator[str]:
     """Changes of a stack that stands which cannot be carried out online; see `topologies/change.py` for those that can."""
-    for carrier in own_containers(plan, state):
-        topology = carrier.labels.get(f"{LABEL_PREFIX}.topology", plan.spec.topology)
-        if carrier.name == plan.carrier and topology != plan.spec.topology and "cluster" in (topology, plan.spec.topology):
+    planned = {node.container: node.name for node in plan.nodes}
+    for found in own_containers(plan, state):
+        if found.name in planned and LABEL in found.labels:
+            yield (
+                f"{planned[found.name]} is a temporary replica that an interrupted replacement left; "
+                "`pulumi up` with the former number of replicas first, which lets it go"
+            )
+        topology = found.labels.get(f"{LABEL_PREFIX}.topology", plan.spec.topology)
+        if found.name == plan.carrier and topology != plan.spec.topology and "cluster" in (topology, plan.spec.topology):
             yield (
                 f"stack {plan.stack} runs as {topology} and cannot become {plan.spec.topology} in place, because the "
                 "keys of a cluster "

@@ -82,7 +82,10 @@ def prepare(stack: str, settings: dict[str, str]) -> TopologyArgs:
     shape = shape_of(plan, state)
     if shape.is_another(plan):
         _announce(plan, outlook(client, state, plan, shape))
-    return TopologyArgs(plan, order, shape.leaving, shape.shards)
+    if shape.temporary:
+        found_names = ", ".join(node.name for node in shape.temporary)
+        pulumi.log.info(f"{found_names} stood in while containers were replaced, which was interrupted; at the end they go")
+    return TopologyArgs(plan, order, (*shape.leaving, *shape.temporary), shape.shards)
 
 
 def _announce(plan: Plan, change: Outlook) -> None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network
 
 from operations.inventory import NodeEntry
+from operations.surge import LABEL
 from topologies.addresses import Addressing
 from topologies.engine import EngineState, FoundContainer, stack_of
 from topologies.plan import BUS_PORT, DATA_PORT, LABEL_PREFIX, SENTINEL_PORT, NodePlan, Plan
@@ -11,11 +12,15 @@ from topologies.plan import BUS_PORT, DATA_PORT, LABEL_PREFIX, SENTINEL_PORT, No
 
 @dataclass(frozen=True)
 class Shape:
-    """How the stack as it stands differs from the plan. `joining` do not exist yet; `shards` is the number last begun."""
+    """How the stack as it stands differs from the plan. `joining` do not exist yet; `shards` is the number last begun.
+
+    `temporary` are replicas that a replacement which was interrupted left (`operations/surge.py`): they leave in any case.
+    """
 
     joining: tuple[NodePlan, ...] = ()
     leaving: tuple[NodeEntry, ...] = ()
     shards: int | None = None
+    temporary: tuple[NodeEntry, ...] = ()
 
     def is_another(self, plan: Plan) -> bool:
         """Whether the stack runs in another shape than the planned one."""
@@ -35,11 +40,11 @@ def own_containers(plan: Plan, state: EngineState) -> tuple[FoundContainer, ...]
     )
 
 
-def leaving(plan: Plan, state: EngineState) -> tuple[NodeEntry, ...]:
-    """Nodes whose containers stand but that are not planned, in order of their names."""
+def leaving(plan: Plan, state: EngineState, temporary: bool = False) -> tuple[NodeEntry, ...]:
+    """Nodes whose containers stand but that are not planned, in order of their names; those that are temporary apart."""
     planned = {node.container for node in plan.nodes} | {plan.carrier}
     own = [found for found in own_containers(plan, state) if f"{LABEL_PREFIX}.node" in found.labels]
-    found = [container for container in own if container.name not in planned]
+    found = [container for container in own if container.name not in planned and (LABEL in container.labels) == temporary]
     return tuple(_entry(plan, container) for container in sorted(found, key=lambda one: one.name))
 
 
@@ -81,4 +86,4 @@ def shape_of(plan: Plan, state: EngineState) -> Shape:
     if not any(node.container in names for node in plan.data_nodes):
         return Shape()
     joining = tuple(node for node in plan.nodes if node.container not in names)
-    return Shape(joining, leaving(plan, state), begun_shards(plan, state))
+    return Shape(joining, leaving(plan, state), begun_shards(plan, state), leaving(plan, state, temporary=True))

@@ -1,5 +1,6 @@
 """Temporary replicas: where they are planned, what a container for one is made of, and when they leave. No engine is asked."""
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -9,18 +10,21 @@ from operations.change import Change
 from operations.containers import like
 from operations.inventory import Inventory, NodeEntry
 from operations.surge import LABEL, Surge, joined
+from tests.unit.test_guard import OWNER, engine_with, standing
 from topologies.addresses import addressing
+from topologies.guard import problems
 from topologies.outputs import entry
 from topologies.outputs import inventory as inventory_data
 from topologies.plan import Plan, make_plan
 from topologies.render import USERS, stack_files
 from topologies.rules import check
 from topologies.spec import Spec
+from topologies.standing import shape_of
 
 
 def plan_of(topology: str = "cluster", **fields: Any) -> Plan:
     spec = Spec.model_validate({"topology": topology, "change": {"surge": True}, **fields})
-    return make_plan(spec, "shop", addressing(7), "0123456789ab")
+    return make_plan(spec, "shop", addressing(7), OWNER)
 
 
 def inventory_of(plan: Plan) -> Inventory:
@@ -107,3 +111,24 @@ def test_those_that_stand_leave_with_the_others_and_only_once(monkeypatch: pytes
     assert [node.name for node in left.leaving] == ["node-1-3", "node-3-3"]
     assert left.rebalance
     assert joined(inventory, Change(), None) == Change()
+
+
+def left_over() -> tuple[Any, ...]:
+    """Containers of the stack, with the temporary replicas of a replacement that was interrupted."""
+    more = standing(plan_of(replicas=2))
+    names = {node.container for node in PLAN.surge}
+    return tuple(dataclasses.replace(c, labels={**c.labels, LABEL: "yes"}) if c.name in names else c for c in more)
+
+
+def test_what_an_interrupted_replacement_left_leaves_and_is_no_other_shape() -> None:
+    plan = plan_of(change={"surge": False})
+    shape = shape_of(plan, engine_with(plan, containers=left_over()))
+    assert [node.name for node in shape.temporary] == ["node-1-3", "node-2-3", "node-3-3"]
+    assert shape.leaving == ()
+    assert not shape.is_another(plan), "nothing about it is asked or refused in preview"
+
+
+def test_more_replicas_wait_until_a_temporary_one_of_that_name_is_gone() -> None:
+    plan = plan_of(replicas=2)
+    assert any("node-1-3 is a temporary replica" in line for line in problems(plan, engine_with(plan, containers=left_over())))
+    assert not problems(plan, engine_with(plan, containers=standing(plan)))
