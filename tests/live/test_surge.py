@@ -45,15 +45,13 @@ def names(stack: Stack) -> list[str]:
 
 def temporary_nodes(access: Access) -> tuple[NodeEntry, ...]:
     """Where the temporary replicas of a stack with one replica are, when they are there."""
-    inventory = access.inventory
-    prefix = inventory.node(inventory.data_nodes[0].name).address.rpartition(".")[0]
-    first = [node for node in inventory.data_nodes if node.member == 1]
     found = []
-    for node in first:
-        address = f"{prefix}.{Addressing.data_octet(node.shard, 3)}"
-        name = f"{node.name.rpartition('-')[0]}-3"
-        moved = {"name": name, "address": address, "host": address, "host_port": node.port, "member": 3, "role": "replica"}
-        found.append(node.model_copy(update=moved))
+    for node in access.inventory.data_nodes:
+        if node.member == 1:
+            network, _, octet = node.address.rpartition(".")
+            further = Addressing.data_octet(node.shard, 3) - int(octet)
+            moved = {"address": f"{network}.{int(octet) + further}", "host_port": node.host_port + further, "member": 3}
+            found.append(node.model_copy(update={**moved, "name": f"{node.name.rpartition('-')[0]}-3", "role": "replica"}))
     return tuple(found)
 
 
