@@ -100,7 +100,7 @@ def test_a_node_that_is_lost_is_back_before_any_other_is_replaced(
             if victim == "node-1-1":
                 made.wait_promoted(access, victim, 30)
             made.configure(**{"engine.version": "8.0"})
-            made.up().ok()
+            made.up("--refresh").ok()
         assert all(version.startswith("8.0.") for version in versions(access).values())
         made.wait_healthy(access, 60)
         missing = lost(access, load.ledger)
