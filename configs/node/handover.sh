@@ -26,9 +26,9 @@ has_left() {
 # Online replicas, "address offset" a line: declared ones before temporary ones (operations/surge.py), the most advanced first.
 online_replicas() {
     me INFO replication | grep -E '^slave[0-9]+:.*state=online' |
-        sed -E 's/.*ip=([^,]+),.*offset=([0-9]+),.*/\1 \2/' | sort -k 2,2nr | while read -r address offset; do
+        sed -E 's/.*ip=([^,]+),.*offset=([0-9]+),.*/\1 \2/' | while read -r address offset; do
         case " $PEERS " in *" $address "*) echo "0 $address $offset" ;; *) echo "1 $address $offset" ;; esac
-    done | sort -s -k 1,1 | cut -d ' ' -f 2-
+    done | sort -k 1,1n -k 3,3nr | cut -d ' ' -f 2-
 }
 
 # Every node that can become primary in this one's place, or that follows it.
