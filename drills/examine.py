@@ -30,6 +30,8 @@ BUDGETED = frozenset({"lost", "split-brain"})
 """Checks whose false answer is not a failure by itself: an objective says how much is allowed."""
 STALLED = "stalled_seconds"
 """Figure of a check: for how long the machine stood still in the time that made the check unknown."""
+A_FEW_REQUESTS_SECONDS = 0.1
+"""Clients that could run for so long at the end of the load, and no longer, have not shown that a shard refuses their writes."""
 OF_THE_END = frozenset({"window", "one-primary", "views", "redundancy", "roles-kept"})
 """Checks that ask how things stood at the end, which a repetition that ended early never reached."""
 
@@ -219,6 +221,8 @@ class Examination:
         if not self._quality.ended:
             checks = [_too_early(check) if check.name in OF_THE_END else check for check in checks]
         windows = self._windows.windows()
+        if stalled := self._stalled_at_the_end(windows):
+            checks = [_not_known(check, stalled) if check.name == "window" else check for check in checks]
         measured = self._measure(windows)
         outcomes = evaluate(setup.objectives, setup.policy, measured)
         hard = [check.verdict for check in checks if check.name not in BUDGETED]
@@ -264,6 +268,17 @@ class Examination:
         stalled = sum(self._stalls.seconds(outage.start, outage.end or outage.start) for outage in outages)
         return replace(check, figures={**check.figures, STALLED: round(stalled, 3)})
 
+    def _stalled_at_the_end(self, windows: Sequence[ShardWindow]) -> float:
+        """How long the machine stood still while the load ended, when that is all that is known of shards that seem to refuse
+        writes at the end; 0 when clients could run and were refused."""
+        ended = self._windows.load_ended
+        still_open = [outage for window in windows if window.side == MAIN for outage in window.outages if outage.end is None]
+        if ended is None or not still_open:
+            return 0.0
+        start = min(outage.start for outage in still_open)
+        stalled = self._stalls.seconds(start, ended)
+        return stalled if (ended - start) / SECOND - stalled < A_FEW_REQUESTS_SECONDS else 0.0
+
     def _stalled_by_objective(self, hit: Sequence[ShardWindow], others: Sequence[ShardWindow]) -> dict[str, float]:
         """For how much of what was measured the machine stood still, by the names that `evaluate` gives the objectives."""
 
@@ -273,6 +288,7 @@ class Examination:
         outages = max(hit, key=lambda window: window.unavailable).outages if hit else ()
         overlaps = self._split_brain.overlaps()
         return {
+            "recovers": self._stalled_at_the_end((*hit, *others)),
             "unavailable": total((outage.start, outage.end) for outage in outages if outage.end is not None),
             "others-unavailable": total([max(others, key=lambda window: window.longest_gap).gap] if others else []),
             "two-primaries": total((one.start, one.end) for one in sorted(overlaps, key=lambda one: one.seconds)[-1:]),
@@ -284,6 +300,11 @@ def _too_early(check: Check) -> Check:
     if check.verdict is not Verdict.FALSE:
         return check
     return replace(check, verdict=Verdict.UNKNOWN, summary=f"{check.summary}, when the repetition ended early")
+
+
+def _not_known(check: Check, stalled: float) -> Check:
+    summary = f"{check.summary}; but the machine stood still then for {stalled:.3f} s, so nobody knows"
+    return replace(check, verdict=Verdict.UNKNOWN, summary=summary, figures={**check.figures, STALLED: round(stalled, 3)})
 
 
 History = Callable[[], Iterable[Record]]

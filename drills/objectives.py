@@ -82,7 +82,7 @@ class Measured:
     two_primaries: float | None
     redundancy: float | None
     stalled: Mapping[str, float] = field(default_factory=dict)
-    """By objective: for how much of the time that was measured processes of the drill could not run."""
+    """By objective, and `recovers`: for how much of the time that was measured processes of the drill could not run."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,11 @@ def _unavailable(objectives: Objectives, policy: Policy, measured: Measured) -> 
     limit = objectives.unavailable.get(measured.kind, "any")
     name, value = "unavailable", measured.unavailable
     if not measured.recovered:
-        return Outcome(name, "recovers", None, value, Verdict.FALSE, "the shard still refused writes when the load ended")
+        text = "the shard still refused writes when the load ended"
+        if stalled := measured.stalled.get("recovers", 0.0):
+            text = f"{text}; but the machine stood still then for {stalled:.3f} s, so nobody knows"
+            return Outcome(name, "recovers", None, value, Verdict.UNKNOWN, text, stalled)
+        return Outcome(name, "recovers", None, value, Verdict.FALSE, text)
     if limit == "any":
         return Outcome(name, "measured only", None, value, Verdict.TRUE, f"writes refused for {_seconds(value)}")
     if limit == "bound":

@@ -20,7 +20,7 @@ from drills.examine import Repetition, Setup, examine
 from drills.history import read_history, write_history
 from drills.journal import Context, DrillEntry, Journal, compose
 from drills.objectives import Policy, default_objectives
-from drills.records import Damage, Fault, Marker, Operation, Stall
+from drills.records import Damage, Fault, Marker, Operation, Phase, Stall
 from drills.statistics import MOST_CELLS, Histogram, Series, summarise
 from drills.synthetic import Failover, Story, failover
 from operations.errors import ExitCode, InvalidInput
@@ -151,6 +151,33 @@ def test_refused_writes_before_the_fault_without_a_stall_are_none() -> None:
     journal = interrupted_before_the_fault()
     assert journal.result == "unknown"
     assert not journal.stalled
+
+
+def refused_at_the_end(stalled: bool) -> Journal:
+    """The last half second of writes is not acknowledged; the machine may have stood still for nearly all of it."""
+    records = [*stories(GOOD).records]
+    ended = next(record.at for record in records if isinstance(record, Phase) and record.name in ("stop", "audit"))
+    start = max(record.end for record in records if isinstance(record, Operation)) - 500_000_000
+
+    def refuse(record: Any) -> Any:
+        late = isinstance(record, Operation) and record.kind == "write" and record.end >= start
+        return record._replace(outcome="info", error="timeout") if late else record
+
+    records = [refuse(record) for record in records]
+    begin = next(number for number, record in enumerate(records) if isinstance(record, Operation))
+    records[begin:begin] = [Stall(start + 20_000_000, ended, "clients") if stalled else Stall(start, start + 1, "clients")]
+    return compose(CONTEXT, examine(lambda: records, SETUP), "now")
+
+
+def test_writes_that_are_refused_when_the_load_ends_are_a_miss() -> None:
+    journal = refused_at_the_end(stalled=False)
+    assert (journal.result, journal.stalled) == ("missed", False)
+
+
+def test_a_machine_that_stood_still_when_the_load_ended_is_a_reason_to_try_again() -> None:
+    journal = refused_at_the_end(stalled=True)
+    assert (journal.result, journal.stalled) == ("unknown", True)
+    assert "still refused writes when the load ended; but the machine stood still" in journal.summary
 
 
 def test_a_damaged_line_makes_the_run_unknown() -> None:
