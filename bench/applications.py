@@ -21,13 +21,17 @@ from typing import Annotated, Any
 
 import redis
 import typer
+from redis.cache import CacheConfig, DefaultCache
 from rich.table import Table
 
+from applications.bloom import Bloom
 from applications.board import Board
 from applications.cache import Cache
 from applications.limiter import FixedWindow, SlidingWindow, TokenBucket
 from applications.lock import FencedLock
+from applications.near import Near, NearRows
 from applications.queue import GROUP, StreamQueue
+from applications.series import Series
 from applications.session import Sessions
 from applications.visits import Visits
 from operations.clients import application_client
@@ -159,9 +163,50 @@ def visits(client: Any) -> Ways:
     return {"careful": lambda: ours.visit(next(numbers)), "bare": bare}
 
 
+def near(client: Any) -> Ways:
+    """An answer from memory, beside redis-py's own cache, and a request."""
+    tier = Near(3600)
+    options = {**client.get_connection_kwargs(), "protocol": 3} if isinstance(client, redis.Redis) else None
+    if options is None:
+        raise UsageError("near is measured on standalone alone")
+    options = {name: options[name] for name in ("host", "port", "username", "password", "protocol")}
+    rows = NearRows(redis.Redis(cache=tier, **options), tier, PREFIX)
+    theirs = redis.Redis(cache=DefaultCache(CacheConfig()), **options)
+    rows.set("ours", "x" * 200)
+    return {
+        "careful": lambda: rows.get("ours"),
+        "bare": lambda: client.get(f"{PREFIX}:{{ours}}"),
+        "redis-py cache": lambda: theirs.get(f"{PREFIX}:{{ours}}"),
+    }
+
+
+def bloom(client: Any) -> Ways:
+    """One question for what is not there."""
+    numbers, ours = itertools.count(), Bloom(client, "ours", 100_000, prefix=PREFIX)
+    ours.add("member")
+
+    def bare() -> None:
+        places = ours.places(f"never-{next(numbers)}")
+        client.execute_command("BITFIELD_RO", f"{PREFIX}:{{ours}}", *(word for place in places for word in ("GET", "u1", place)))
+
+    return {"careful": lambda: ours.may_have(f"never-{next(numbers)}"), "bare": bare}
+
+
+def series(client: Any) -> Ways:
+    """One measurement."""
+    numbers, ours, key = itertools.count(1), Series(client, "ours", prefix=PREFIX), f"{PREFIX}:{{bare}}:series"
+
+    def bare() -> None:
+        number = next(numbers)
+        client.xadd(key, {"v": number}, id=f"{number}-0")
+        client.pexpire(key, 600_000)
+
+    return {"careful": lambda: ours.add(next(numbers), 1.0), "bare": bare}
+
+
 USES: dict[str, Callable[[Any], Ways]] = {
     "lock": lock, "queue": queue, "cache": cache, "limiter": limiter, "session": session, "leaderboard": leaderboard,
-    "visits": visits,
+    "visits": visits, "near": near, "bloom": bloom, "series": series,
 }  # fmt: skip
 
 
@@ -220,7 +265,7 @@ def main(
     with tempfile.TemporaryDirectory() as folder, throw_away_stack("bench-uses", {"topology": topology}, Path(folder)) as stack:
         stack.up().ok()
         client = client_of(stack)
-        for name in uses or list(USES):
+        for name in uses or [name for name in USES if topology == "standalone" or name != "near"]:
             found[name] = compare(USES[name](client), rounds, seconds)
             table = Table("way", "min", "median", "max operations/s", "of bare", title=name, title_justify="left", box=None)
             for way, told in found[name].items():

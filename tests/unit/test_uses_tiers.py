@@ -9,7 +9,7 @@ from redis.cache import CacheEntry, CacheEntryStatus, CacheKey
 
 from applications.bloom import Bloom
 from applications.careless.near import EndlessNear
-from applications.near import Near
+from applications.near import Near, NearRows
 from drills.checkers.base import Verdict
 from drills.records import Event
 from drills.workload.uses.near import ASKED, LOCAL
@@ -84,6 +84,33 @@ def test_what_is_too_old_is_forgotten(tier: Near, kept: bool, monkeypatch: pytes
     tier.let_go()
     assert (tier.get(KEY) is not None) == kept
     assert tier.asked == 1
+
+
+class Answers:
+    """A client that counts what it is asked."""
+
+    def __init__(self) -> None:
+        self.gets = 0
+
+    def get(self, _key: str) -> int:
+        self.gets += 1
+        return self.gets
+
+    def set(self, _key: str, _value: object) -> None:
+        pass
+
+
+def test_what_was_looked_up_a_moment_ago_is_not_looked_up_again_unless_it_was_changed_here(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr("applications.near.time.monotonic", lambda: now[0])
+    rows = NearRows(Answers(), Near(1.0))
+    assert [rows.get("a"), rows.get("a")] == [1, 1]
+    now[0] += 0.021
+    assert rows.get("a") == 2
+    rows.set("a", 7)
+    assert rows.get("a") == 3
 
 
 # --- Bloom filters ----------------------------------------------------------------------------------------------------------
