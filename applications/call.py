@@ -7,6 +7,7 @@ And it speaks of the last *write* of that connection. So a script that may be re
 something also when all was done before; else the second WAIT would confirm what it has not looked at.
 """
 
+import contextlib
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
@@ -52,7 +53,10 @@ def call(client: Client, key: str, *command: Any, confirm: Confirm | None = None
         return client.execute_command(*command)
     node = client
     if isinstance(client, RedisCluster):
-        node = client.get_redis_connection(client.get_node_from_key(key))  # type: ignore[no-untyped-call]
+        try:
+            node = client.get_redis_connection(client.get_node_from_key(key))  # type: ignore[no-untyped-call]
+        except redis.exceptions.SlotNotCoveredError as error:
+            raise redis.ConnectionError(str(error)) from None
     pipeline = node.pipeline(transaction=False)
     pipeline.execute_command(*command)
     pipeline.execute_command("WAIT", confirm.replicas, confirm.within_ms)
@@ -73,9 +77,10 @@ def call(client: Client, key: str, *command: Any, confirm: Confirm | None = None
 
 
 def _look_again(client: Client) -> None:
-    """Learn anew which node has which slots, as redis-py does by itself for single commands."""
+    """Learn anew which node has which slots, as redis-py does by itself for single commands; not when nobody answers."""
     if isinstance(client, RedisCluster):
-        client.nodes_manager.initialize()
+        with contextlib.suppress(redis.exceptions.RedisClusterException):
+            client.nodes_manager.initialize()
 
 
 def run(client: Client, script: Script, keys: list[str], *arguments: Any, confirm: Confirm | None = None) -> Any:

@@ -5,11 +5,12 @@ from typing import Any
 import redis
 from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode
+from redis.exceptions import RedisClusterException
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from drills.workload.settings import Settings
-from operations.cluster_client import MappedCluster
+from operations.cluster_client import MappedCluster, trouble
 
 Client = Any
 """redis.Redis or redis.cluster.RedisCluster; neither has useful type hints for raw commands."""
@@ -44,12 +45,15 @@ def connect(settings: Settings, **more: Any) -> Client:
     """A client of the topology, made with `more` arguments of redis-py; raises redis.RedisError when nobody answers."""
     options = {**_options(settings), **more}
     if settings.way == "cluster":
-        return MappedCluster(
-            startup_nodes=[_ClusterNode(target.host, target.port) for target in settings.targets],
-            require_full_coverage=False,
-            address_remap=(lambda where: reachable(settings, *where)) if settings.remap else None,
-            **options,
-        )
+        try:
+            return MappedCluster(
+                startup_nodes=[_ClusterNode(target.host, target.port) for target in settings.targets],
+                require_full_coverage=False,
+                address_remap=(lambda where: reachable(settings, *where)) if settings.remap else None,
+                **options,
+            )
+        except RedisClusterException as error:
+            raise trouble(error) or error from None
     if settings.way == "sentinel":
         asking = {**_options(settings), "decode_responses": True}
         sentinel: Any = _MappedSentinel(list(settings.sentinels), sentinel_kwargs=asking, **_options(settings))  # type: ignore[no-untyped-call]
