@@ -31,7 +31,7 @@ Deed = Literal[
     "flapping",
     "power-loss",
     "fill-disk",
-    "lose-everything",
+    "lose-data",
     "corrupt-backup",
     "flush",
 ]

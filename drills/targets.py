@@ -1,4 +1,5 @@
-"""Targets of faults as words: `primary`, `replica`, `primary of shard 2`, `one of sentinels`, `majority of primaries`, `all`."""
+"""Targets of faults as words: `primary`, `replica`, `primary of shard 2`, `shard`, `one of sentinels`, `majority of primaries`,
+`all`."""
 
 import random
 import re
@@ -9,7 +10,7 @@ from operations.errors import UsageError
 from operations.inventory import Inventory, NodeEntry
 
 GRAMMAR = (
-    "primary, replica, primary of shard N, replica of shard N, all, primaries, replicas, sentinels, voters, nodes, "
+    "primary, replica, primary of shard N, replica of shard N, shard, all, primaries, replicas, sentinels, voters, nodes, "
     "or one / minority / majority / all of one of these groups"
 )
 _OF_SHARD = re.compile(r"^(primary|replica)[ -]of[ -]shard[ -](\d+)$")
@@ -52,6 +53,9 @@ def resolve(word: str, roles: Roles, chance: random.Random) -> tuple[NodeEntry, 
         shard = chance.choice(sorted(roles.primaries)) if roles.primaries else 1
         found = roles.of_shard(text, shard)
         found = [chance.choice(list(found))] if found else []
+    elif text == "shard":
+        number = chance.choice(roles.inventory.shards)
+        found = [node for node in roles.inventory.data_nodes if node.shard == number]
     elif match := _OF_SHARD.match(text):
         found = roles.of_shard(match[1], int(match[2]))[:1]
     elif text in _GROUPS:

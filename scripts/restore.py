@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Restores a backup into a running stack, closed to applications until it is verified.
 
-usage: scripts/restore.py --stack NAME [--from ID|latest] [--to NAME] [--replace | --rebuild] [--open-early] [--json]
+usage: scripts/restore.py --stack NAME [--from ID|latest] [--to NAME] [--replace | --rebuild] [--shard N] [--open-early] [--json]
        scripts/restore.py --stack NAME --at TIME [--to NAME] [--replace] [--json]    a second of the archive (archive.py)
 
 --stack names whose backups are meant, --to the stack that gets the data (default: the same). It must be empty, unless --replace.
@@ -42,6 +42,9 @@ def main(
     anew: Annotated[
         bool, typer.Option("--rebuild", help="First make nodes anew that are gone with their data (pulumi up --refresh).")
     ] = False,
+    shard: Annotated[
+        int | None, typer.Option("--shard", min=1, help="Restore only this shard of a cluster; the others go on as they are.")
+    ] = None,
     open_early: Annotated[
         bool, typer.Option("--open-early", help="Let applications in once the files are loaded; no digest is compared then.")
     ] = False,
@@ -49,7 +52,7 @@ def main(
 ) -> None:
     """Bring the data of a backup into a running stack: by files where its shape is the same, else key by key."""
     if at is not None:
-        if backup != LATEST or anew or open_early:
+        if backup != LATEST or anew or open_early or shard is not None:
             raise UsageError("--at takes the archive and goes with --to and --replace alone; leave the others out")
         restore_moment(stack, at, to, replace, as_json)
         return
@@ -59,11 +62,13 @@ def main(
     began = time.monotonic()
     manifest = Manifest.model_validate(run_job(place, "show", backup=backup))
     if anew:
-        rebuilt = rebuild(target.inventory, manifest.id)
+        rebuilt = rebuild(target, manifest)
         console.print(f"{rebuilt or 'all nodes are there'}, after {time.monotonic() - began:.1f} s", markup=False)
     try:
-        done = restore(place, target, manifest, replace, reporter(console), open_early)
+        done = restore(place, target, manifest, replace, reporter(console), open_early, shard)
     except OtherShape:
+        if shard is not None:
+            raise
         console.print("the target has another shape: every key is passed on to the shard where it belongs", markup=False)
         reshaped = restore_reshaped(place, target, manifest, replace, reporter(console))
         if as_json:

@@ -10,7 +10,7 @@ from drills.definition import Drill, FaultPlan
 from drills.faults.base import Engine, Fault, FaultFailed
 from drills.faults.disk import Disks, FillDisk, PowerLoss
 from drills.faults.flapping import Flapping
-from drills.faults.lost import CorruptBackup, LoseEverything
+from drills.faults.lost import CorruptBackup, LoseData
 from drills.faults.mistake import Flush
 from drills.faults.network import Loss, Partition, SlowLink
 from drills.faults.planned import Reshard, Switchover
@@ -85,7 +85,7 @@ MAKERS: dict[str, Maker] = {
     "pause": _plain(Pause),
     "stop": _plain(Stop),
     "remove": _plain(Remove),
-    "lose-everything": _plain(LoseEverything),
+    "lose-data": _plain(LoseData),
     "corrupt-backup": _plain(CorruptBackup),
     "flush": lambda scene, _plan, kind, targets: Flush(scene.engine, scene.access, targets, kind),
     "rolling-restart": _rolling,

@@ -40,13 +40,13 @@ def run_script(stack: str, name: str, *words: str, seconds: float = SCRIPT_SECON
     return json.loads(answer.stdout)
 
 
-class LoseEverything(Remove):
-    """Every container and every volume of the nodes is removed; healed by a restore from the repository.
+class LoseData(Remove):
+    """All nodes of the stack, or of one shard, are removed with their volumes; healed by a restore from the repository.
 
     The promise: whatever was acknowledged before the backup was asked for is there again.
     """
 
-    name: ClassVar[str] = "lose-everything"
+    name: ClassVar[str] = "lose-data"
     takes_cut: ClassVar[bool] = True
     redundancy_counts_healing: ClassVar[bool] = False
 
@@ -70,10 +70,16 @@ class LoseEverything(Remove):
         self._lost = True
         return super().inject()
 
+    @property
+    def _only(self) -> list[str]:
+        """The option that leaves other shards of a cluster alone."""
+        lost = {node.shard for node in self.targets if not node.is_sentinel}
+        return ["--shard", str(lost.pop())] if len(lost) == 1 < len(self.engine.inventory.shards) else []
+
     def heal(self) -> str:
         if not self._lost:
             return "nothing was lost"
-        done = run_script(self.engine.inventory.stack, "restore", "--from", self._backup, "--rebuild")
+        done = run_script(self.engine.inventory.stack, "restore", "--from", self._backup, "--rebuild", *self._only)
         still = missing(self.engine, self.targets)
         if still:
             raise FaultFailed(f"the restore ended well, and {', '.join(node.name for node in still)} is still missing")
@@ -82,7 +88,7 @@ class LoseEverything(Remove):
         return _told(done)
 
 
-class CorruptBackup(LoseEverything):
+class CorruptBackup(LoseData):
     """A second, newer backup has a flipped bit when everything is lost; the first one has to bring the data back.
 
     The damage is taken back in the end: the repository is the stack's own, and goes on being used.

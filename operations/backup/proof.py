@@ -5,14 +5,14 @@ after the other, so it needs as much memory as the largest of them.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import reduce
 from operator import add
 from typing import Any
 
 from operations.backup.dump import snapshots_of
 from operations.backup.launch import Place, run_job
-from operations.backup.manifest import Manifest
+from operations.backup.manifest import Manifest, ShardRecord
 from operations.digest.definition import Comparison, Digest, boundaries_from, compare, of_data
 from operations.digest.live import digest_stack
 from operations.digest.snapshot import digest_snapshot
@@ -33,14 +33,16 @@ def prove(place: Place, image: str, manifest: Manifest, report: Report) -> Diges
     known = of_data(manifest.digest) if manifest.digest else None
     boundaries = known.boundaries_ms if known else boundaries_from(time.time_ns() // 1_000_000)
     try:
-        found = reduce(add, (_digest(place, image, one, boundaries, report) for one in snapshots_of(place, manifest)))
+        shards = {one.name: _digest(place, image, one, boundaries, report) for one in snapshots_of(place, manifest)}
+        found = reduce(add, shards.values())
         if known:
             require_equal(compare(known, found), f"backup {manifest.id} does not hold what it held when it was read first")
     except (InvalidInput, CheckFailed) as error:
         _record(place, manifest, "verification", "failed", {"reason": str(error)})
         raise CheckFailed(f"backup {manifest.id} is damaged: {error}") from None
     if known is None:
-        _record(place, manifest, "digest", "passed", found.to_data())
+        parts = {name: digest.to_data() for name, digest in shards.items()}
+        _record(place, manifest, "digest", "passed", {**found.to_data(), "shards": parts})
     return found
 
 
@@ -53,15 +55,16 @@ def _record(place: Place, manifest: Manifest, kind: str, state: str, content: di
     run_job(place, "record", kind=kind, backup=manifest.id, state=state, content=content)
 
 
-def compare_with_stack(manifest: Manifest, access: Access) -> Comparison | None:
-    """The backup's digest compared with that of a stack that holds it; None when the catalogue has none.
+def compare_with_stack(manifest: Manifest, access: Access, targets: Mapping[str, ShardRecord]) -> Comparison | None:
+    """The digest of the shards that went to the primaries `targets`, compared with that of these nodes; None when the catalogue
+    has none.
 
     Raises CheckFailed when they differ. Applications have to be kept out: what they write would be a difference.
     """
     if manifest.digest is None:
         return None
-    known = of_data(manifest.digest)
-    found = compare(known, digest_stack(access, known.boundaries_ms).total)
+    known = reduce(add, (of_data(manifest.digest["shards"][str(shard.shard)]) for shard in targets.values()))
+    found = compare(known, digest_stack(access, known.boundaries_ms, only=targets).total)
     require_equal(found, f"stack {access.inventory.stack} does not hold what backup {manifest.id} holds (these and it)")
     return found
 

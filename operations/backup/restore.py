@@ -9,6 +9,7 @@ leaves the stack fenced, with either the old data or the new on each node. Calli
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from dataclasses import replace as replace_fields
 from typing import Any
 
 from operations.backup.create import shard_file
@@ -22,7 +23,7 @@ from operations.connect import Fleet, Timeouts
 from operations.containers import Containers
 from operations.digest.definition import Comparison
 from operations.errors import CheckFailed, HoldsData, ToolkitError, Unreachable
-from operations.inventory import Access
+from operations.inventory import Access, Inventory
 from operations.observe import Observation, observe
 from operations.parse import info_fields, text
 from operations.verdict import State, verdict
@@ -57,13 +58,15 @@ class Restored:
 
 
 def restore(
-    place: Place, access: Access, manifest: Manifest, replace: bool, report: Report = lambda _: None, open_early: bool = False
-) -> Restored:
+    place: Place, access: Access, manifest: Manifest, replace: bool, report: Report = lambda _: None, open_early: bool = False,
+    shard: int | None = None,
+) -> Restored:  # fmt: skip
     """Restore `manifest` (from the repository at `place`) into the running stack of `access`; see the module.
 
-    With `open_early` applications are let in once the primaries have loaded their files, whose checksums were compared; then
-    no digest is. Raises HoldsData when it holds data and `replace` was not said, CheckFailed when the set is not whole, does not
-    fit or is not what was stored.
+    `shard` is the only shard of the stack that is restored: the others go on with what they have, which is newer. With
+    `open_early` applications are let in once the primaries have loaded their files, whose checksums were compared; then no
+    digest is. Raises HoldsData when it holds data and `replace` was not said, CheckFailed when the set is not whole, does not fit
+    or is not what was stored.
     """
     began = time.monotonic()
     if missing := gaps(manifest):
@@ -75,8 +78,10 @@ def restore(
         raise OtherShape(_told(matched, manifest) + "; nothing was touched")
     if matched.reasons:
         raise CheckFailed(_told(matched, manifest) + "; nothing was touched")
-    data = access.inventory.data_nodes
-    _refuse_data(access, containers, seen, replace)
+    if shard is not None:
+        matched = _only(matched, access.inventory, shard)
+    data = [node for node in access.inventory.data_nodes if shard in (None, node.shard)]
+    _refuse_data(access, containers, seen, matched, replace)
     done = Restored(manifest.id, access.inventory.stack, matched.targets)
 
     writer = _writer(place, access)
@@ -109,11 +114,20 @@ def restore(
         lift_fence(access, containers, others)
         return done
     report({"event": "phase", "text": "comparing digests" if manifest.digest else "the catalogue has no digest to compare with"})
-    done.comparison = compare_with_stack(manifest, access)
+    done.comparison = compare_with_stack(manifest, access, matched.targets)
     done.verified_seconds = time.monotonic() - began
     lift_fence(access, containers, data)
     done.open_seconds = time.monotonic() - began
     return done
+
+
+def _only(matched: Fit, inventory: Inventory, shard: int) -> Fit:
+    """What goes to one shard of the stack; raises CheckFailed when that is nothing."""
+    targets = {name: one for name, one in matched.targets.items() if inventory.node(name).shard == shard}
+    if not targets:
+        numbers = ", ".join(sorted({str(inventory.node(name).shard) for name in matched.targets}))
+        raise CheckFailed(f"there is no shard {shard} to restore; there are {numbers}. Nothing was touched")
+    return replace_fields(matched, targets=targets)
 
 
 def _told(matched: Fit, manifest: Manifest) -> str:
@@ -136,10 +150,10 @@ def _wake(access: Access, containers: Containers) -> Observation:
         time.sleep(POLL_SECONDS)
 
 
-def _refuse_data(access: Access, containers: Containers, seen: Observation, replace: bool) -> None:
+def _refuse_data(access: Access, containers: Containers, seen: Observation, matched: Fit, replace: bool) -> None:
     """Raises HoldsData for a stack with data that nobody gave up; one that an unfinished restore has fenced was given up."""
-    keys = sum(seen.of(name).keys for name in primaries_of(seen, access.inventory))
-    if keys and not replace and not is_fenced(containers, access.inventory.data_nodes):
+    keys = sum(seen.of(name).keys for name in matched.targets)
+    if keys and not replace and not is_fenced(containers, [access.inventory.node(name) for name in matched.targets]):
         raise HoldsData(
             f"stack {access.inventory.stack} holds {keys:,} keys, which a restore would replace; restore into another stack "
             "(--to), or say --replace to give them up"

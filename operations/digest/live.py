@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import reduce
@@ -45,15 +45,17 @@ def digest_stack(
     boundaries_ms: tuple[int, ...] | None = None,
     source: Source = "primary",
     watch: Watch = lambda _: None,
+    only: Collection[str] | None = None,
 ) -> StackDigest:
     """Read every shard at the same time, each in small calls; writes nothing.
 
-    `boundaries_ms` are those of a digest that this one is compared with. Raises Unreachable when a shard has no node to read, or
+    `boundaries_ms` are those of a digest that this one is compared with; `only` names the nodes to read, of those that would be.
+    Raises Unreachable when a shard has no node to read, or
     one fails meanwhile; CheckFailed when two primaries claim a slot; Undetermined when keys come and go all the time.
     """
     began = time.monotonic()
     with Fleet(access, access.inventory.data_nodes) as fleet:
-        names = nodes_to_read(look(fleet, access.inventory), access, source)
+        names = [name for name in nodes_to_read(look(fleet, access.inventory), access, source) if only is None or name in only]
     boundaries = boundaries_ms or boundaries_from(time.time_ns() // 1_000_000)
     lock, longest, stop = threading.Lock(), [0.0], threading.Event()
 

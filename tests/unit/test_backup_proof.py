@@ -41,14 +41,16 @@ def read_as(monkeypatch: pytest.MonkeyPatch, read: Callable[[int, tuple[int, ...
     monkeypatch.setattr(proof, "digest_snapshot", lambda snapshot, _image, _owner, limits: read(int(snapshot.name), limits))
 
 
-def known(found: Digest) -> Manifest:
-    return WHOLE.model_copy(update={"digest": found.to_data()})
+def known(found: Digest, **shards: Digest) -> Manifest:
+    parts = {name.removeprefix("shard_"): one.to_data() for name, one in shards.items()}
+    return WHOLE.model_copy(update={"digest": {**found.to_data(), "shards": parts}})
 
 
 def test_the_digest_of_all_shards_is_noted_the_first_time(jobs: list[dict[str, Any]]) -> None:
     found = prove(PLACE, "image", WHOLE, lambda _: None)
     assert (found.all.keys, found.all.total) == (3, 6)
     assert [(one["do"], one["kind"], one["state"], one["content"]["keys"]) for one in jobs] == [("record", "digest", "passed", 3)]
+    assert {name: one["keys"] for name, one in jobs[0]["content"]["shards"].items()} == {"1": 1, "2": 1, "3": 1}
 
 
 def test_a_digest_that_is_known_is_compared_and_not_noted_again(jobs: list[dict[str, Any]]) -> None:
@@ -75,19 +77,25 @@ def test_a_snapshot_that_no_server_loads_is_marked_as_damaged(
 
 
 def stack_holds(monkeypatch: pytest.MonkeyPatch, found: Digest) -> Any:
-    monkeypatch.setattr(proof, "digest_stack", lambda _access, _boundaries: StackDigest("shop", {"node-1": found}, 0.1, 0.001))
+    monkeypatch.setattr(
+        proof, "digest_stack", lambda _access, _boundaries, only: StackDigest("shop", dict.fromkeys(only, found), 0.1, 0.001)
+    )
     inventory = type("Inventory", (), {"stack": "shop"})
     return type("Access", (), {"inventory": inventory})
 
 
-def test_a_restored_stack_is_compared_with_the_catalogue(monkeypatch: pytest.MonkeyPatch) -> None:
-    same = compare_with_stack(known(digest(3, 6)), stack_holds(monkeypatch, digest(3, 6)))
+TARGETS = {"node-1-1": WHOLE.shards[0], "node-2-1": WHOLE.shards[1]}
+
+
+def test_the_restored_shards_are_compared_with_the_catalogue(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = known(digest(9, 9), shard_1=digest(2, 3), shard_2=digest(2, 3), shard_3=digest(5, 3))
+    same = compare_with_stack(made, stack_holds(monkeypatch, digest(2, 3)), TARGETS)
     assert same is not None
-    assert same.compared == 3
-    for other in (digest(2, 6), digest(3, 5)):
+    assert same.compared == 4
+    for other in (digest(1, 3), digest(2, 4)):
         with pytest.raises(CheckFailed, match="does not hold what backup"):
-            compare_with_stack(known(digest(3, 6)), stack_holds(monkeypatch, other))
+            compare_with_stack(made, stack_holds(monkeypatch, other), TARGETS)
 
 
 def test_without_a_digest_in_the_catalogue_nothing_is_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert compare_with_stack(WHOLE, stack_holds(monkeypatch, digest(3, 6))) is None
+    assert compare_with_stack(WHOLE, stack_holds(monkeypatch, digest(3, 6)), TARGETS) is None

@@ -14,7 +14,7 @@ from drills.examine import Repetition, Setup, examine
 from drills.faults.base import Engine, FaultFailed, run_script
 from drills.faults.choose import MAKERS
 from drills.faults.flapping import flap_script
-from drills.faults.lost import LoseEverything
+from drills.faults.lost import LoseData
 from drills.faults.network import CHAIN_IN, CHAIN_OUT
 from drills.faults.process import moment, signal_server
 from drills.faults.rolling import rolling_order
@@ -42,7 +42,8 @@ CHANCE = random.Random(5)  # noqa: S311 - choices that repeat
         ("lose-sentinels", {"sentinel"}), ("lose-majority", FAILING_OVER), ("restart-all", ALL), ("rolling-restart", ALL),
         ("replace-node", REPLICATED), ("replace-primary", FAILING_OVER), ("fill-disk", ALL), ("slow-link", ALL),
         ("stop-primary", REPLICATED), ("flapping", ALL), ("deaf-primary", FAILING_OVER), ("mute-primary", FAILING_OVER),
-        ("lose-everything", ALL), ("corrupt-backup", ALL), ("point-in-time", ALL),
+        ("lose-everything", ALL),
+        ("lose-one-shard", REPLICATED), ("corrupt-backup", ALL), ("point-in-time", ALL),
         ("crash-takeover", {"replication"}), ("hang-takeover", {"replication"}), ("isolate-takeover", {"replication"}),
     ],
 )  # fmt: skip
@@ -277,7 +278,7 @@ def test_a_drill_that_loses_all_data_is_refused_where_backups_promise_nothing() 
 
 def test_a_fault_that_loses_everything_removes_nothing_without_a_backup_of_its_own() -> None:
     node = inventory("standalone").nodes[0]
-    fault = LoseEverything(Engine(inventory("standalone")), [node])
+    fault = LoseData(Engine(inventory("standalone")), [node])
     with pytest.raises(FaultFailed, match="nothing is removed"):
         fault.inject()
     assert fault.heal() == "nothing was lost"
@@ -295,3 +296,11 @@ def test_a_script_that_failed_or_may_run_but_once_is_not_repeated() -> None:
     assert run_script(failed, "x") == (1, "no server runs")
     assert run_script(single, "x", tries=1) == (0, "")
     assert (failed.runs, single.runs) == (1, 1)
+
+
+def test_a_shard_as_a_target_is_all_of_its_nodes_and_no_sentinel() -> None:
+    cluster, sentinel = inventory("cluster"), inventory("sentinel")
+    found = resolve("shard", Roles(cluster, {1: "node-1-1", 2: "node-2-1", 3: "node-3-1"}), CHANCE)
+    assert len({node.shard for node in found}) == 1
+    assert len(found) == 2
+    assert [node.name for node in resolve("shard", Roles(sentinel, {1: "node-1"}), CHANCE)] == ["node-1", "node-2", "node-3"]
