@@ -10,7 +10,8 @@ from drills.bounds import FaultKind
 from drills.faults.base import Engine, Fault, FaultFailed
 from drills.faults.process import ensure_running
 from operations.apply import apply
-from operations.inventory import NodeEntry
+from operations.backup.rebuild import lost_shards
+from operations.inventory import Inventory, NodeEntry
 
 
 def missing(engine: Engine, nodes: Sequence[NodeEntry]) -> list[NodeEntry]:
@@ -32,7 +33,17 @@ def make_anew(engine: Engine, nodes: Sequence[NodeEntry]) -> str | None:
     still = missing(engine, gone)
     if still:
         raise FaultFailed(f"`pulumi up --refresh` ended well ({told}), and {', '.join(n.name for n in still)} is still missing")
-    return f"`pulumi up --refresh` made {names} anew ({told})"
+    return f"`pulumi up --refresh` made {names} anew ({told}){came_back_empty(engine.inventory, gone)}"
+
+
+def came_back_empty(inventory: Inventory, gone: Sequence[NodeEntry]) -> str:
+    """What to do when these nodes were all copies of a shard's data; nothing when they were not. Pure."""
+    shards = ", ".join(str(node.shard) for node in lost_shards(inventory, gone))
+    if not shards:
+        return ""
+    return (
+        f"; they were all copies of shard {shards}, which is empty now: `scripts/restore.py --stack {inventory.stack} --replace`"
+    )
 
 
 class Remove(Fault):

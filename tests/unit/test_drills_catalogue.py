@@ -17,6 +17,7 @@ from drills.faults.flapping import flap_script
 from drills.faults.lost import LoseData
 from drills.faults.network import CHAIN_IN, CHAIN_OUT
 from drills.faults.process import moment, signal_server
+from drills.faults.replaced import came_back_empty
 from drills.faults.rolling import rolling_order
 from drills.objectives import Policy, default_objectives, objectives_of
 from drills.records import State
@@ -304,3 +305,11 @@ def test_a_shard_as_a_target_is_all_of_its_nodes_and_no_sentinel() -> None:
     assert len({node.shard for node in found}) == 1
     assert len(found) == 2
     assert [node.name for node in resolve("shard", Roles(sentinel, {1: "node-1"}), CHANCE)] == ["node-1", "node-2", "node-3"]
+
+
+def test_nodes_that_were_all_copies_of_a_shard_are_said_to_have_come_back_empty() -> None:
+    cluster = inventory("cluster")
+    assert came_back_empty(cluster, [cluster.node("node-1-1"), cluster.node("node-2-2")]) == ""
+    told = came_back_empty(cluster, [cluster.node("node-2-1"), cluster.node("node-2-2")])
+    assert "all copies of shard 2" in told
+    assert "scripts/restore.py --stack s --replace" in told
