@@ -24,7 +24,7 @@ SCRIPT_SECONDS = 900.0
 LAST_LINES = 6
 
 
-def run_script(stack: str, name: str, *words: str, seconds: float = SCRIPT_SECONDS) -> Any:
+def call_script(stack: str, name: str, *words: str, seconds: float = SCRIPT_SECONDS) -> Any:
     """What `scripts/NAME.py … --stack S --json` printed, as its users run it; raises FaultFailed with its last words."""
     command = [sys.executable, f"scripts/{name}.py", *words, "--stack", stack, "--json"]
     shown = f"scripts/{name}.py {' '.join(words)}".strip()
@@ -56,7 +56,7 @@ class LoseData(Remove):
         self._lost = False
 
     def cut(self) -> str:
-        made = run_script(self.engine.inventory.stack, "backup", "create")
+        made = call_script(self.engine.inventory.stack, "backup", "create")
         self._backup = str(made["id"])
         took, size = made["ended"] - made["began"], sum(shard["bytes"] for shard in made["shards"])
         return (
@@ -79,7 +79,7 @@ class LoseData(Remove):
     def heal(self) -> str:
         if not self._lost:
             return "nothing was lost"
-        done = run_script(self.engine.inventory.stack, "restore", "--from", self._backup, "--rebuild", *self._only)
+        done = call_script(self.engine.inventory.stack, "restore", "--from", self._backup, "--rebuild", *self._only)
         still = missing(self.engine, self.targets)
         if still:
             raise FaultFailed(f"the restore ended well, and {', '.join(node.name for node in still)} is still missing")
@@ -108,7 +108,7 @@ class CorruptBackup(LoseData):
         assert place is not None  # noqa: S101 - `fits` refuses a repository elsewhere
         repository = Files(self.engine, place)
         before = set(repository.packs())
-        self._newer = str(run_script(inventory.stack, "backup", "create")["id"])
+        self._newer = str(call_script(inventory.stack, "backup", "create")["id"])
         fresh = [pack for pack in repository.packs() if pack not in before]
         if not fresh:
             raise FaultFailed(f"backup {self._newer} brought nothing new into the repository, so there is nothing to damage")
@@ -129,7 +129,7 @@ class CorruptBackup(LoseData):
     def _refused(self, script: str, *words: str) -> str:
         """What a script said that has to fail because of the damage."""
         try:
-            run_script(self.engine.inventory.stack, script, *words)
+            call_script(self.engine.inventory.stack, script, *words)
         except FaultFailed as error:
             if any(word in str(error) for word in ("damaged", "not what was stored")):
                 return str(error)

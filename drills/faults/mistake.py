@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from drills.bounds import FaultKind
 from drills.faults.base import Engine, Fault, FaultFailed, wait_for
-from drills.faults.lost import ROOT, run_script
+from drills.faults.lost import ROOT, call_script
 from operations.connect import Fleet, Link
 from operations.errors import ToolkitError
 from operations.inventory import Access, NodeEntry
@@ -52,7 +52,7 @@ class Flush(Fault):
         return "archived" if self._last_second() else None
 
     def _last_second(self) -> int:
-        return max((high for _, high in run_script(self._stack, "archive", "ranges")["all"]), default=0)
+        return max((high for _, high in call_script(self._stack, "archive", "ranges")["all"]), default=0)
 
     def cut(self) -> str:
         """The second that everything is brought back to: the next one of the servers' clocks that is over on all of them."""
@@ -103,7 +103,7 @@ class Flush(Fault):
         began = time.monotonic()
         wait_for(f"second {self._second} in the archive", self._has_second, ARCHIVED_SECONDS)
         waited = time.monotonic() - began
-        done = run_script(self._stack, "archive", "restore", "--at", str(self._second), "--replace")
+        done = call_script(self._stack, "archive", "restore", "--at", str(self._second), "--replace")
         self._flushed = False
         took = time.monotonic() - began - waited
         sources = ", ".join(f"shard {shard} from {node}" for shard, node in done["sources"].items())
