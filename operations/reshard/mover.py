@@ -1,7 +1,8 @@
 """Moves slots key by key: SETSLOT, MIGRATE and SETSLOT again, many slots at once and several pairs side by side.
 
-What makes it fast: slots go in groups, each step of a group is one exchange, and two groups of a source take turns, so that
-the source always has work. What keeps clients served: `pace.py`; large keys go alone; a target takes from few sources at once.
+What makes it fast: slots go in groups, each step of a group is one exchange; the groups of a source overlap, so that while one
+carries its keys the next is listed and opened, and those before it wait to be assigned together (`assign.py`). What keeps clients
+served: `pace.py`; large keys go alone; a target takes from few sources at once.
 
 Every step can be repeated, so a group that was interrupted anywhere is simply moved again. Where a key is found on both sides,
 the source's counts: it answers for a key for as long as it has it.
@@ -12,22 +13,27 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from queue import Empty, Queue
 from typing import Any
 
 from operations.connect import Refused, Timeouts
 from operations.errors import CheckFailed, ToolkitError, Unreachable
 from operations.inventory import Access
 from operations.parse import cluster_nodes, format_slots, info_fields
+from operations.reshard.assign import assign, mark
 from operations.reshard.calls import BLOCKING_BYTES_PER_SECOND, GROUP_KEYS, MIGRATE_TIMEOUT_MS, Call, gather, migrate_command
 from operations.reshard.journal import Journal
 from operations.reshard.live import Live
-from operations.reshard.pace import Gate, Limits, Pace, usual_wait, watch_waits
-from operations.reshard.plan import Move, Size, megabytes, ranges_of, slots_in
-from operations.reshard.wire import KeyLink, RawCommand, worked
+from operations.reshard.pace import IN_FLIGHT, Gate, Limits, Pace, usual_wait, watch_waits
+from operations.reshard.plan import Move, Size, megabytes, ranges_of
+from operations.reshard.wire import KeyLink, worked
 
 Report = Callable[[str], None]
 
-WORKERS_PER_SOURCE = 2
+WORKERS_PER_SOURCE = 3
+"""One carries, the others list and open what comes next; each step of that waits for the source, which is busy with carrying."""
+MOVED_GROUPS = 2
+"""Groups of a source that may wait to be assigned: bounds the slots that stand open when somebody dies."""
 GROUP_SLOTS = 128
 WAITING_WORKERS = 16
 WAITING_SLOTS = 32
@@ -38,8 +44,7 @@ LARGE_BYTES = 1_000_000
 """A key larger than this is announced."""
 PROBE_TIMEOUTS = Timeouts(connect_seconds=1.0, command_seconds=1.0)
 RETRIES = 5
-REPLICA_SECONDS = 1.0
-REPLICA_POLL_SECONDS = 0.003
+ENDING_POLL_SECONDS = 0.05
 
 
 @dataclass
@@ -94,6 +99,21 @@ def in_turns(groups: Sequence[Move]) -> list[Move]:
     return ordered
 
 
+Moved = Queue[tuple[Move, int]]
+"""Groups whose keys have all moved, each with the number of its note in the journal."""
+
+
+def taken(moved: Moved) -> list[tuple[Move, int]]:
+    """All groups that wait, or none when none comes within a moment."""
+    found = []
+    try:
+        found.append(moved.get(timeout=ENDING_POLL_SECONDS))
+        while True:
+            found.append(moved.get_nowait())
+    except Empty:
+        return found
+
+
 class Mover:
     """Carries out moves on a cluster that was just looked at. One use: `run`."""
 
@@ -107,10 +127,10 @@ class Mover:
         self._limits = limits
         self._report = report
         self._gates = {name: Gate(limits) for name in live.primaries}
-        self._takers = {name: threading.Semaphore(SOURCES_PER_TARGET) for name in live.primaries}
+        self._takers = {name: threading.Semaphore(SOURCES_PER_TARGET * IN_FLIGHT) for name in live.primaries}
         cluster = access.inventory.cluster
         self._patience = (cluster.node_timeout_ms / 1000 if cluster else 5.0) / 2
-        self._most_calls = max(2, int(self._patience * 1000 / MIGRATE_TIMEOUT_MS))
+        self._most_calls = max(2, int(self._patience * 1000 / MIGRATE_TIMEOUT_MS / IN_FLIGHT))
         self._waits = access.inventory.engine.name == "valkey"
         self._announced: set[bytes] = set()
         self._pace = Pace(limits)
@@ -130,9 +150,18 @@ class Mover:
             per_source.setdefault(group.source, []).append(group)
         threads = []
         for source, groups in per_source.items():
-            queue = deque(in_turns(groups))
-            for _ in range(min(workers, len(groups))):
-                threads.append(threading.Thread(target=self._work, args=(queue, known_open), name=f"mover-{source}", daemon=True))
+            queue, moved = deque(in_turns(groups)), Moved(MOVED_GROUPS)
+            carrying = (self._carry_groups, queue, moved, known_open)
+            carriers = [
+                threading.Thread(target=self._guarded, args=carrying, name=f"mover-{source}")
+                for _ in range(min(workers, len(groups)))
+            ]
+            threads += carriers
+            if not self._waits:
+                closing = (self._assign_groups, moved, carriers)
+                threads.append(threading.Thread(target=self._guarded, args=closing, name=f"assigner-{source}"))
+        for thread in threads:
+            thread.daemon = True
         ends = {name for move in moves for name in (move.source, move.target)}
         self._pace.expect(usual_wait(self._access, ends))
         watching = (self._access, ends, self._pace, self.stop)
@@ -147,15 +176,11 @@ class Mover:
         for thread in self._started:
             thread.join()
 
-    def _work(self, queue: deque[Move], known_open: bool) -> None:
+    def _guarded(self, work: Callable[..., None], *arguments: object) -> None:
+        """Run a thread's work with links of its own; its failure stops all."""
         links = {node.name: KeyLink(self._access, node) for node in self._access.inventory.data_nodes}
         try:
-            while not self.stop.is_set():
-                try:
-                    group = queue.popleft()
-                except IndexError:
-                    return
-                self._move(links, group, known_open)
+            work(links, *arguments)
         except ToolkitError as error:
             self.failures.append(error)
             self.stop.set()
@@ -166,9 +191,48 @@ class Mover:
             for link in links.values():
                 link.close()
 
+    def _carry_groups(self, links: Mapping[str, KeyLink], queue: deque[Move], moved: Moved, known_open: bool) -> None:
+        while not self.stop.is_set():
+            try:
+                group = queue.popleft()
+            except IndexError:
+                return
+            number = self._move(links, group, known_open)
+            if self._waits:
+                self._assign(links, [(group, number)])
+            else:
+                moved.put((group, number))
+
+    def _assign_groups(self, links: Mapping[str, KeyLink], moved: Moved, carriers: Sequence[threading.Thread]) -> None:
+        """Assign what has moved, all that waits together, until the carriers have ended and nothing is left.
+
+        After a failure it only takes groups away, so that no carrier waits for room; the journal knows that they stand open.
+        """
+        failure: Exception | None = None
+        while True:
+            carried_on = any(carrier.is_alive() for carrier in carriers)
+            waiting = taken(moved)
+            if waiting and failure is None:
+                try:
+                    self._assign(links, waiting)
+                except Exception as error:
+                    self.stop.set()
+                    failure = error
+            elif not waiting and not carried_on:
+                break
+        if failure is not None:
+            raise failure
+
+    def _assign(self, links: Mapping[str, KeyLink], groups: Sequence[tuple[Move, int]]) -> None:
+        assign(self._access, self._live, links, [group for group, _ in groups])
+        for group, number in groups:
+            self._journal.closed(number)
+            self._progress.add(slots=len(group.slots))
+
     # One group
 
-    def _move(self, links: Mapping[str, KeyLink], group: Move, known_open: bool) -> None:
+    def _move(self, links: Mapping[str, KeyLink], group: Move, known_open: bool) -> int:
+        """Open a group's slots and move their keys; the number is that of its note in the journal."""
         source, target = links[group.source], links[group.target]
         source.ensure_ours()
         target.ensure_ours()
@@ -179,14 +243,12 @@ class Mover:
             self._refuse_orphans(target, group)
             self._refuse_foreign_marks((source, target), group)
         number = self._journal.opening(group)
-        self._mark(target, group.slots, "IMPORTING", self._live.node_id(group.source))
-        self._mark(source, group.slots, "MIGRATING", self._live.node_id(group.target))
+        mark(target, group.slots, "IMPORTING", self._live.node_id(group.source))
+        mark(source, group.slots, "MIGRATING", self._live.node_id(group.target))
         while calls:
             self._carry(source, target, calls)
             calls = gather(source, group.slots)
-        self._assign(links, group)
-        self._journal.closed(number)
-        self._progress.add(slots=len(group.slots))
+        return number
 
     def _judge(self, source: KeyLink, calls: Sequence[Call]) -> None:
         """Announce keys that block their node for a while; raises CheckFailed for one that would cause a failover."""
@@ -232,10 +294,6 @@ class Mover:
             if opened:
                 raise Unreachable(f"slots {format_slots(ranges_of(opened))} were opened on {link.node.name} by somebody else")
 
-    def _mark(self, link: KeyLink, slots: Sequence[int], state: str, node_id: str) -> None:
-        for reply in link.raw([("CLUSTER", "SETSLOT", slot, state, node_id) for slot in slots]):
-            worked(reply)
-
     def _carry(self, source: KeyLink, target: KeyLink, calls: Sequence[Call]) -> None:
         """Send the calls in bursts; each burst holds the source for about `stall_seconds`."""
         gate, taker = self._gates[source.node.name], self._takers[target.node.name]
@@ -250,15 +308,14 @@ class Mover:
                 burst.append(waiting.popleft())
                 estimated += burst[-1].seconds
             commands = [migrate_command(self._access, target.node, call) for call in burst]
-            with gate.turn:
-                with taker:
-                    if target.node.name in self._suspects:
-                        self._probe(target)
-                    began = time.perf_counter()
-                    replies = source.raw(commands)
-                    took = time.perf_counter() - began
-                gate.learn(estimated, took)
-                time.sleep(gate.rest(took, sum(call.weight_bytes for call in burst), self._pace.share))
+            time.sleep(gate.wait(time.perf_counter()))
+            with gate.turn, taker:
+                if target.node.name in self._suspects:
+                    self._probe(target)
+                began = time.perf_counter()
+                replies = source.raw(commands)
+                weight = sum(call.weight_bytes for call in burst)
+                took = gate.learn(estimated, began, time.perf_counter(), weight, self._pace.share)
             for call, reply in zip(burst, replies, strict=True):
                 if not isinstance(reply, Refused):
                     self._progress.add(keys=len(call.keys), size=call.weight_bytes, stall_seconds=took)
@@ -282,64 +339,3 @@ class Mover:
         finally:
             link.close()
         self._suspects.discard(target.node.name)
-
-    def _assign(self, links: Mapping[str, KeyLink], group: Move) -> None:
-        """The target first, since its claim is what lasts; then all replicas; the source; then everybody else.
-
-        A replica that is promoted before it heard of the slots would not claim them, and nobody would serve them (seen). Until
-        the source is told, it still serves them in that case.
-        """
-        node_id = self._live.node_id(group.target)
-        if self._waits:
-            self._mark(links[group.target], group.slots, "NODE", node_id)
-        else:
-            self._claim(links[group.target], group.slots, node_id)
-        self._await_replicas(links, group, node_id)
-        commands: list[RawCommand] = [("CLUSTER", "SETSLOT", slot, "NODE", node_id) for slot in group.slots]
-        refused = [reply for reply in links[group.source].raw(commands) if isinstance(reply, Refused)]
-        if refused and "only with masters" not in str(refused[0]):  # it gave its last slot away and follows somebody now
-            raise refused[0]
-        for name, link in links.items():
-            if name in self._live.primaries and name not in (group.source, group.target):
-                try:
-                    link.ensure_ours()
-                    link.raw(commands)
-                except ToolkitError:
-                    continue  # it learns of it from the target
-
-    def _claim(self, target: KeyLink, slots: Sequence[int], node_id: str) -> None:
-        """Assign slots at the target without a message to every node for each of them.
-
-        A target that assigns a slot which it is importing takes an epoch above all others, unless it has that already, and sends
-        its whole map to every node at once; each node that learns of slots that way writes its file and waits for the disk,
-        answering nobody. So the slots are not marked any more when they are assigned, unless the epoch has to grow; replicas,
-        which take no orders, hear of it by a MEET from the target, and primaries are told by SETSLOT, which waits for no disk.
-        """
-        answer: Any = target.ask("CLUSTER", "NODES")
-        nodes = cluster_nodes(answer.decode())
-        own = next(node.config_epoch for node in nodes if "myself" in node.flags)
-        first = 0 if all(node.config_epoch < own for node in nodes if node.is_primary and "myself" not in node.flags) else 1
-        self._mark(target, slots[:first], "NODE", node_id)
-        commands: list[RawCommand] = []
-        for slot in slots[first:]:
-            commands += [("CLUSTER", "SETSLOT", slot, "STABLE"), ("CLUSTER", "SETSLOT", slot, "NODE", node_id)]
-        for primary in self._live.primaries:
-            entries = [self._access.inventory.node(name) for name in self._live.replicas_of(primary)]
-            commands += [("CLUSTER", "MEET", e.address, e.port, *([e.bus_port] if e.bus_port else [])) for e in entries]
-        for reply in target.raw(commands):
-            worked(reply)
-
-    def _await_replicas(self, links: Mapping[str, KeyLink], group: Move, node_id: str) -> None:
-        """Until replicas of both ends know who owns the slots; one that does not answer is not waited for."""
-        wanted = set(group.slots)
-        for name in (*self._live.replicas_of(group.target), *self._live.replicas_of(group.source)):
-            deadline = time.monotonic() + REPLICA_SECONDS
-            try:
-                while time.monotonic() < deadline:
-                    answer: Any = links[name].ask("CLUSTER", "NODES")
-                    line = next((n for n in cluster_nodes(answer.decode()) if n.node_id == node_id), None)
-                    if line is None or wanted.issubset(slots_in(line.slots)):
-                        break
-                    time.sleep(REPLICA_POLL_SECONDS)
-            except ToolkitError:
-                continue

@@ -17,6 +17,8 @@ from operations.errors import ToolkitError
 from operations.inventory import Access
 from operations.reshard.wire import KeyLink
 
+IN_FLIGHT = 2
+"""Bursts of one source under way: while the answer to one comes back, the source works on the other."""
 PING_SECONDS = 0.01
 WINDOW = 64
 """Waits that are looked at together."""
@@ -41,29 +43,43 @@ class Limits:
 
 
 class Gate:
-    """What the workers of one source share: bursts take turns (`turn`), and the estimate of their time is corrected."""
+    """What the workers of one source share: few bursts are under way (`turn`), and the estimate of their time is corrected."""
 
     def __init__(self, limits: Limits) -> None:
-        self.turn = threading.Lock()
+        self.turn = threading.Semaphore(IN_FLIGHT)
         self._limits = limits
         self._factor = 1.0
+        self._mutex = threading.Lock()
+        self._next_start = 0.0
+        self._last_end = 0.0
 
     def admits(self, estimated_seconds: float) -> bool:
         """Whether a burst may be as long as that."""
-        return estimated_seconds * self._factor <= self._limits.stall_seconds
+        return estimated_seconds * self._factor <= self._limits.stall_seconds / IN_FLIGHT
 
-    def learn(self, estimated_seconds: float, took_seconds: float) -> None:
-        """Follow slow bursts at once, quick ones slowly: the slow ones are what clients notice."""
-        seen = took_seconds / estimated_seconds
-        weight = 0.5 if seen > self._factor else 0.05
-        self._factor = min(8.0, max(0.1, (1 - weight) * self._factor + weight * seen))
+    def wait(self, now: float) -> float:
+        """Seconds until the next burst may begin."""
+        with self._mutex:
+            return max(0.0, self._next_start - now)
 
-    def rest(self, took_seconds: float, moved_bytes: int, share: float) -> float:
-        """Seconds to wait after a burst, so that moving takes at most `share` of the source's time, and no more than its rate."""
-        pause = took_seconds * (1 / share - 1)
-        if self._limits.bytes_per_second:
-            pause = max(pause, moved_bytes / self._limits.bytes_per_second - took_seconds)
-        return pause
+    def learn(self, estimated_seconds: float, began: float, ended: float, moved_bytes: int, share: float) -> float:
+        """The seconds that a burst held the source, which was busy with the one before at first.
+
+        The estimate follows slow bursts at once, quick ones slowly: the slow ones are what clients notice. The next may begin
+        when moving takes no more than `share` of the source's time, and no more bytes a second than allowed.
+        """
+        with self._mutex:
+            began = max(began, self._last_end)
+            took = max(1e-6, ended - began)
+            self._last_end = ended
+            seen = took / estimated_seconds
+            weight = 0.5 if seen > self._factor else 0.05
+            self._factor = min(8.0, max(0.1, (1 - weight) * self._factor + weight * seen))
+            spacing = took / share
+            if self._limits.bytes_per_second:
+                spacing = max(spacing, moved_bytes / self._limits.bytes_per_second)
+            self._next_start = max(self._next_start, began) + spacing
+        return took
 
 
 class Pace:
@@ -86,11 +102,10 @@ class Pace:
         if self._new < WINDOW // 4:
             return
         self._new = 0
-        slow = slow_one(self._waits)
-        if slow > self._limit:
-            self.share = max(LEAST_SHARE, self.share * 0.75)
-        elif slow < self._limit / 2:
-            self.share = min(1.0, self.share * 1.1)
+        if slow_one(self._waits) > self._limit:
+            self.share = max(LEAST_SHARE, self.share * 0.8)
+        else:
+            self.share = min(1.0, self.share * 1.15)
 
 
 def slow_one(waits: Collection[float]) -> float:

@@ -2,29 +2,47 @@
 
 import pytest
 
-from operations.reshard.pace import LEAST_SHARE, WINDOW, Gate, Limits, Pace
+from operations.reshard.pace import IN_FLIGHT, LEAST_SHARE, WINDOW, Gate, Limits, Pace
 
 LIMITS = Limits(stall_seconds=0.005)
 
 
+def burst(gate: Gate, began: float, ended: float, moved_bytes: int = 1000, share: float = 1.0) -> float:
+    return gate.learn(0.002, began, ended, moved_bytes, share)
+
+
 def test_bursts_follow_slow_ones_at_once_and_quick_ones_slowly() -> None:
+    gate, most = Gate(LIMITS), LIMITS.stall_seconds / IN_FLIGHT
+    assert gate.admits(most)
+    assert not gate.admits(1.02 * most)
+    burst(gate, 0.0, 0.008)
+    assert not gate.admits(most / 2), "the last burst took four times what was estimated"
+    for number in range(1, 21):
+        burst(gate, number, number + 0.002)
+    assert gate.admits(most * 0.6)
+    assert not gate.admits(most), "one quick burst after the other has not made up for it yet"
+
+
+def test_a_burst_counts_from_the_end_of_the_one_before_it() -> None:
     gate = Gate(LIMITS)
-    assert gate.admits(0.005)
-    assert not gate.admits(0.0051)
-    gate.learn(0.005, 0.02)
-    assert not gate.admits(0.0025), "the last burst took four times what was estimated"
-    for _ in range(20):
-        gate.learn(0.002, 0.002)
-    assert gate.admits(0.003)
-    assert not gate.admits(0.005), "one quick burst after the other has not made up for it yet"
+    assert burst(gate, 0.000, 0.002) == pytest.approx(0.002)
+    assert burst(gate, 0.001, 0.004) == pytest.approx(0.002), "the source was busy with the first until 0.002"
+    assert burst(gate, 0.010, 0.013) == pytest.approx(0.003), "it was idle before"
 
 
 def test_a_source_rests_for_its_share_and_for_its_rate() -> None:
-    assert Gate(LIMITS).rest(0.004, 1_000_000, 1.0) == 0
-    assert Gate(LIMITS).rest(0.004, 1_000_000, 0.5) == pytest.approx(0.004)
-    limited = Gate(Limits(bytes_per_second=10_000_000))
-    assert limited.rest(0.004, 1_000_000, 1.0) == pytest.approx(0.096)
-    assert limited.rest(0.004, 1_000, 0.5) == pytest.approx(0.004), "the rate is kept already"
+    free, half, limited = Gate(LIMITS), Gate(LIMITS), Gate(Limits(bytes_per_second=10_000_000))
+    burst(free, 0.0, 0.004)
+    assert free.wait(0.004) == 0.0
+    burst(half, 0.0, 0.004, share=0.5)
+    assert half.wait(0.004) == pytest.approx(0.004)
+    burst(half, 0.002, 0.008, share=0.5)
+    assert half.wait(0.008) == pytest.approx(0.008), "the one that was under way meanwhile has to be paid too"
+    assert half.wait(1.0) == 0.0
+    burst(limited, 0.0, 0.004, moved_bytes=1_000_000, share=0.5)
+    assert limited.wait(0.004) == pytest.approx(0.096)
+    burst(limited, 0.1, 0.104, moved_bytes=1000, share=0.5)
+    assert limited.wait(0.104) == pytest.approx(0.004), "the rate is kept already"
 
 
 def test_moving_takes_less_of_the_time_while_clients_wait_and_all_of_it_when_they_do_not() -> None:
