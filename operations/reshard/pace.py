@@ -114,20 +114,23 @@ def slow_one(waits: Collection[float]) -> float:
 
 
 def usual_wait(access: Access, nodes: Iterable[str]) -> float:
-    """A slow wait at these nodes now, in seconds; 0 for nodes that do not answer, which the mover notices."""
+    """A slow wait at these nodes now, in seconds; nodes that do not answer do not count, which the mover notices."""
     waits = [0.0]
-    for name in sorted(nodes):
-        link = KeyLink(access, access.inventory.node(name))
-        try:
-            link.raw([("PING",)])
-            for _ in range(USUAL_PINGS):
+    links = [KeyLink(access, access.inventory.node(name)) for name in sorted(nodes)]
+    try:
+        for number in range(1 + USUAL_PINGS):
+            for link in tuple(links):
                 began = time.perf_counter()
-                link.raw([("PING",)])
-                waits.append(time.perf_counter() - began)
-                time.sleep(USUAL_PAUSE_SECONDS)
-        except ToolkitError:
-            continue
-        finally:
+                try:
+                    link.raw([("PING",)])
+                except ToolkitError:
+                    links.remove(link)
+                    continue
+                if number:  # the first one opens the connection
+                    waits.append(time.perf_counter() - began)
+            time.sleep(USUAL_PAUSE_SECONDS)
+    finally:
+        for link in links:
             link.close()
     return slow_one(waits)
 
