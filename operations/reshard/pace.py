@@ -19,6 +19,8 @@ from operations.reshard.wire import KeyLink
 
 IN_FLIGHT = 2
 """Bursts of one source under way: while the answer to one comes back, the source works on the other."""
+EXCHANGE_SECONDS = 0.0008
+"""What an exchange with a node takes besides its work, most of it in this process. Without it small bursts would stay small."""
 PING_SECONDS = 0.01
 WINDOW = 64
 """Waits that are looked at together."""
@@ -72,7 +74,7 @@ class Gate:
             began = max(began, self._last_end)
             took = max(1e-6, ended - began)
             self._last_end = ended
-            seen = took / estimated_seconds
+            seen = max(0.0, took - EXCHANGE_SECONDS) / estimated_seconds
             weight = 0.5 if seen > self._factor else 0.05
             self._factor = min(8.0, max(0.1, (1 - weight) * self._factor + weight * seen))
             spacing = took / share
