@@ -12,9 +12,7 @@ import hashlib
 import math
 from collections.abc import Iterable
 
-import redis
-
-from applications.call import Client, Confirm, call
+from applications.call import TROUBLES, Client, Confirm, call
 
 MOST_BITS = 1 << 32
 """A string of Redis has 512 MB."""
@@ -61,7 +59,7 @@ class Bloom:
         asked = [word for place in self.places(member) for word in ("GET", "u1", place)]
         try:
             return all(self._client.execute_command("BITFIELD_RO", self._key, *asked))
-        except redis.RedisError:
+        except TROUBLES:
             self.failures += 1
             return True
 

@@ -21,9 +21,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
-import redis
-
-from applications.call import Client, Script, run
+from applications.call import TROUBLES, Client, Script, run
 
 Loader = Callable[[str], tuple[int, str] | None]
 """From key to version and value, or None where the origin has no such row; may raise OriginDown."""
@@ -97,7 +95,7 @@ class Cache:
         """The value of a row. Raises OriginDown when it is not cached and the origin does not answer."""
         try:
             return self._get(key)
-        except redis.RedisError:
+        except TROUBLES:
             return self._get_without_redis(key)
 
     def changed(self, key: str, version: int) -> None:

@@ -18,6 +18,8 @@ from redis.cluster import RedisCluster
 
 Client = Any
 """redis.Redis or redis.cluster.RedisCluster."""
+TROUBLES = (redis.RedisError, redis.exceptions.RedisClusterException)
+"""What a request may end with. The second is no RedisError: redis-py raises it when no node of a cluster answers."""
 
 
 @dataclass(frozen=True)

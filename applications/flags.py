@@ -7,9 +7,7 @@ again and again (`declare`), so that what a failover forgot comes back.
 
 import time
 
-import redis
-
-from applications.call import Client, Confirm, Script, run
+from applications.call import TROUBLES, Client, Confirm, Script, run
 
 _DECLARE = Script("""
 local held = tonumber(redis.call('HGET', KEYS[1], ARGV[1] .. ':version') or 0)
@@ -48,7 +46,7 @@ class Flags:
         self._next = time.monotonic() + self._every
         try:
             told = {_text(name): _text(value) for name, value in self._client.hgetall(self._key).items()}
-        except redis.RedisError:
+        except TROUBLES:
             self.failures += 1
             return
         for flag, (_, version) in list(self._known.items()):
