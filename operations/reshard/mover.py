@@ -245,9 +245,9 @@ class Mover:
         number = self._journal.opening(group)
         mark(target, group.slots, "IMPORTING", self._live.node_id(group.source))
         mark(source, group.slots, "MIGRATING", self._live.node_id(group.target))
-        while calls:
+        self._carry(source, target, calls)
+        while calls := gather(source, group.slots):  # also keys that came to slots which were empty before they were marked
             self._carry(source, target, calls)
-            calls = gather(source, group.slots)
         return number
 
     def _judge(self, source: KeyLink, calls: Sequence[Call]) -> None:
