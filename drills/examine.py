@@ -53,6 +53,8 @@ class Setup:
     sides: int = 1
     waits: bool = False
     """Whether the applications waited for every replica after each write."""
+    slots_move: bool = False
+    """Whether slots go from shard to shard during the drill."""
 
 
 class Drawing:
@@ -174,7 +176,7 @@ class Examination:
         self._lost = LostWrites(self._ledger, self._quality)
         self._windows = Windows()
         self._stale = StaleReads()
-        self._split_brain = SplitBrain()
+        self._split_brain = SplitBrain(slots_move=setup.slots_move)
         self._one_primary = OnePrimary(setup.shards, setup.nodes)
         self._views = ViewsAgree(setup.observers)
         self._redundancy = Redundancy(setup.shards)

@@ -347,6 +347,7 @@ class Runner:
             uses=self._order.uses,
             sides=2 if self._drill.fault.clients_inside else 1,
             waits=self._load.mode == "wait" and self._load.acks >= inventory.replicas > 0,
+            slots_move=self._drill.fault.do == "reshard",
         )
         return examine(lambda: read_history(history), setup)
 

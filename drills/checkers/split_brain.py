@@ -30,11 +30,13 @@ class SplitBrain:
     """Judged by what counts, acknowledgements: a node is active between two of its acknowledged writes that are at most IDLE_NS
     apart, and two nodes of a shard may not be active at once. A clean handover back and forth does not overlap.
 
-    A second pass, only after an overlap, counts the writes in it per node.
+    A second pass, only after an overlap, counts the writes in it per node. `slots_move`: slots of a shard go from node to node
+    one after the other, so two nodes may not be active in one slot at once.
     """
 
-    def __init__(self, idle: int = IDLE_NS) -> None:
+    def __init__(self, idle: int = IDLE_NS, slots_move: bool = False) -> None:
         self._idle = idle
+        self._slots_move = slots_move
         self._shards: dict[int, int] = {}
         self._acknowledged: dict[tuple[int, str], Line] = {}
         self._overlaps: tuple[Overlap, ...] | None = None
@@ -49,7 +51,7 @@ class SplitBrain:
                     line = self._acknowledged[place] = Line()
                 line.acknowledge(record.end)
         elif isinstance(record, Lane):
-            self._shards[record.lane] = record.shard or 0
+            self._shards[record.lane] = (record.slot if self._slots_move else record.shard) or 0
 
     def _stretches(self, shard: int, node: str) -> tuple[tuple[int, int], ...]:
         """When the node was active."""
@@ -104,7 +106,8 @@ class SplitBrain:
         }
         if overlaps:
             worst = max(overlaps, key=lambda overlap: overlap.seconds)
-            summary = f"{' and '.join(worst.nodes)} both acknowledged writes of shard {worst.shard} for {worst.seconds:.3f} s"
+            what = f"{'slot' if self._slots_move else 'shard'} {worst.shard}"
+            summary = f"{' and '.join(worst.nodes)} both acknowledged writes of {what} for {worst.seconds:.3f} s"
             details = tuple(
                 f"{plural(count, 'write')} acknowledged by {node} meanwhile" for node, count in sorted(self.writes.items())
             )

@@ -12,7 +12,7 @@ from drills.checkers.base import Check, Verdict, run
 from drills.checkers.split_brain import SplitBrain
 from drills.checkers.stalls import Stalls
 from drills.checkers.window import ShardWindow, Windows
-from drills.records import Stall
+from drills.records import Lane, Stall
 from drills.synthetic import Failover, Story, failover
 from drills.timeline import BUCKET, Line, Outage
 
@@ -271,8 +271,8 @@ def test_an_outage_that_never_ended_lasts_until_the_observation_did() -> None:
 # --- split-brain --------------------------------------------------------------------------------------------------------
 
 
-def split_brain(story: Story) -> tuple[Check, SplitBrain]:
-    fold = SplitBrain()
+def split_brain(story: Story, slots_move: bool = False) -> tuple[Check, SplitBrain]:
+    fold = SplitBrain(slots_move=slots_move)
     run(story.records, [fold])
     return fold.check(), fold
 
@@ -288,6 +288,23 @@ def test_a_switchover_there_and_back_is_no_split_brain() -> None:
     steady(story, lane, 2.02, 5, "node-1-2")
     steady(story, lane, 5.02, 7, "node-1-1")
     assert split_brain(story)[0].verdict is Verdict.TRUE
+
+
+def test_while_slots_move_two_nodes_may_serve_a_shard_but_not_a_slot() -> None:
+    story = Story()
+    moved, stayed = story.lane(1), story.lane(1)
+    story.records[:] = [r._replace(slot=r.lane + 100) if isinstance(r, Lane) else r for r in story.records]
+    steady(story, moved, 0, 2, "node-1-1")
+    steady(story, moved, 2.1, 6, "node-2-1")
+    steady(story, stayed, 0, 6, "node-1-1")
+    assert split_brain(story)[0].verdict is Verdict.FALSE
+    assert split_brain(story, slots_move=True)[0].verdict is Verdict.TRUE
+    steady(story, moved, 3, 4, "node-1-1")
+    check, _ = split_brain(story, slots_move=True)
+    assert (check.verdict, check.summary.partition(" for ")[0]) == (
+        Verdict.FALSE,
+        f"node-1-1 and node-2-1 both acknowledged writes of slot {moved + 100}",
+    )
 
 
 def test_two_nodes_that_acknowledge_at_the_same_time_are_found_with_interval_and_writes() -> None:
