@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Which topology and policy carries which use of Redis: plays every careful workload through drills on throw-away stacks, keeps
 what was measured, and writes docs/guide/choosing.md from it; what `make matrix` does. A part of it can be measured anew with
---topology and --policy; the rest stays as it was measured before.
+--topology, --policy and --drill; the rest stays as it was measured before.
 
 Exit code 0 when everything was measured, 20 when a run left no answer. What does not hold is a finding and stands in the page.
 """
@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
@@ -32,8 +32,11 @@ DRILLS = {
     "sentinel": ("crash-primary", "hang-primary", "isolate-primary", "switchover"),
     "cluster": ("crash-primary", "hang-primary", "isolate-primary", "switchover", "reshard"),
 }
+DRILL_NAMES = ",".join(DRILLS["cluster"])
 DRILL_SECONDS = 300
 HEALTHY_SECONDS = 90
+HARMS = ("lost", "missed", "denied", "overlaps", "came_back")
+"""Figures of uses that say what users would notice; the worse of two runs that both hold has more of them."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,9 @@ def measure(stack: Stack, policy: Policy, topology: str, drill: str, report: Pat
             "result": told["result"], "summary": told["summary"], "workloads": workloads}  # fmt: skip
 
 
-def measure_all(topologies: Sequence[str], policies: Sequence[Policy], reports: Path | None) -> list[dict[str, Any]]:
+def measure_all(
+    topologies: Sequence[str], policies: Sequence[Policy], drills: Sequence[str], reports: Path | None
+) -> list[dict[str, Any]]:
     """Every drill on a stack of every topology and policy, one stack after the other; all are removed. `reports` keeps theirs."""
     console = make_console(stderr=True)
     runs = []
@@ -86,7 +91,7 @@ def measure_all(topologies: Sequence[str], policies: Sequence[Policy], reports: 
                     console.print(f"{topology}, {policy.name}: making {stack.name}", markup=False)
                     stack.up().ok()
                     access = stack.access()
-                    for drill in DRILLS[topology]:
+                    for drill in (drill for drill in DRILLS[topology] if drill in drills):
                         stack.wait_healthy(access, HEALTHY_SECONDS)
                         report = (reports or Path(folder)) / f"{topology}-{policy.name}-{drill}"
                         found = measure(stack, policy, topology, drill, report)
@@ -96,18 +101,52 @@ def measure_all(topologies: Sequence[str], policies: Sequence[Policy], reports: 
 
 
 def merged(before: Sequence[Mapping[str, Any]], runs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Runs of before, but for topologies and policies that were measured anew, in the order of the page."""
-    anew = {(run["topology"], run["policy"]) for run in runs}
-    order = [(topology, policy.name) for topology in DRILLS for policy in POLICIES]
-    kept = [run for run in before if (run["topology"], run["policy"]) not in anew]
-    return sorted((*kept, *runs), key=lambda run: order.index((run["topology"], run["policy"])))
+    """Runs of before, but for those that were measured anew, in the order of the page."""
+    anew = {place(run) for run in runs}
+    kept = [run for run in before if place(run) not in anew]
+    return sorted((*kept, *runs), key=place)
 
 
-def worst(runs: Sequence[Mapping[str, Any]], use: str) -> tuple[str, str, str]:
-    """Verdict, drill and sentence of the run in which a use fared worst; unknown where it was never played."""
+def place(run: Mapping[str, Any]) -> tuple[int, int, int]:
+    """Where a run stands on the page; no two stand at one place."""
+    topology = str(run["topology"])
+    policies = [policy.name for policy in POLICIES]
+    return list(DRILLS).index(topology), policies.index(run["policy"]), DRILLS[topology].index(run["drill"])
+
+
+class Fate(NamedTuple):
+    """Verdict and sentence of a use in a drill, and whether its users lost something within what was promised."""
+
+    verdict: str
+    drill: str
+    sentence: str
+    harmed: bool
+
+    @property
+    def words(self) -> str:
+        if self.verdict == "true":
+            return "holds, with losses" if self.harmed else "holds"
+        return {"false": "**breaks**", "unknown": "not known"}[self.verdict]
+
+
+def worst(runs: Sequence[Mapping[str, Any]], use: str) -> Fate:
+    """How a use fared in the run in which it fared worst, by its verdict and then by what was lost; unknown where it was never
+    played."""
     order = {"false": 0, "unknown": 1, "true": 2}
-    found = [(str(w["verdict"]), str(r["drill"]), str(w["sentence"])) for r in runs for w in r["workloads"] if w["name"] == use]
-    return min(found, key=lambda one: order[one[0]], default=("unknown", "", "not measured"))
+    found = [(run, told) for run in runs for told in run["workloads"] if told["name"] == use]
+    if not found:
+        return Fate("unknown", "", "not measured", False)
+
+    def harm(told: Mapping[str, Any]) -> float:
+        return float(sum(told["figures"].get(name, 0) for name in HARMS))
+
+    run, told = min(found, key=lambda one: (order[one[1]["verdict"]], -harm(one[1])))
+    return Fate(str(told["verdict"]), str(run["drill"]), str(told["sentence"]), harm(told) > 0)
+
+
+def small(title: str) -> str:
+    """A title inside a sentence."""
+    return title[:1].lower() + title[1:]
 
 
 def page(data: Mapping[str, Any]) -> str:
@@ -117,18 +156,19 @@ def page(data: Mapping[str, Any]) -> str:
     policies = [policy for policy in POLICIES if any(run["policy"] == policy.name for run in runs)]
     days = sorted({run["measured"] for run in runs})
     when = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
-    drills = "; ".join(f"{topology}: {', '.join(f'`{drill}`' for drill in data['drills'][topology])}" for topology in topologies)
+    played = {one: dict.fromkeys(f"`{run['drill']}`" for run in runs if run["topology"] == one) for one in topologies}
+    drills = "; ".join(f"{topology}: {', '.join(names)}" for topology, names in played.items())
     lines = [
         "# Which topology and policy for which use?", "",
         f"Made by `make matrix` from [what was measured]({os.path.relpath(RAW, PAGE.parent)}); do not edit. Every careful use of "
         "[applications/](applications.md) was played through drills on a stack of each kind, one run each "
         f"({drills}; {when}, {data['machine']}). A cell is the worst of these drills, against what topology and policy can "
         "promise: under `plain` a failover may lose the writes of its last second, a partition those until the lag limit stops "
-        "the old primary. *holds* means within that, and the sentences say with which numbers; *not known* is what could not be "
-        "told, for instance because the machine stood still.", "",
+        "the old primary. *holds* means within that, *with losses* that users lost something, and the "
+        "sentences say how much; *not known* is what "
+        "could not be told, for instance because the machine stood still.", "",
         *(f"- **{policy.name}**: {policy.sentence}" for policy in policies), "",
     ]  # fmt: skip
-    words = {"true": "holds", "false": "**breaks**", "unknown": "not known"}
     for topology in topologies:
         lines += [
             f"## {topology}",
@@ -140,15 +180,15 @@ def page(data: Mapping[str, Any]) -> str:
         for use in data["uses"]:
             cells = []
             for policy in policies:
-                verdict, drill, _ = worst(own[policy.name], use)
-                cells.append(words[verdict] + (f" in {drill}" if verdict != "true" and drill else ""))
+                fate = worst(own[policy.name], use)
+                cells.append(fate.words + (f" in {fate.drill}" if fate.words != "holds" and fate.drill else ""))
             lines.append(f"| {use} | " + " | ".join(cells) + " |")
         lines.append("")
         for use in data["uses"]:
-            lines.append(f"**{use}**: {USES[use].title.lower() if use in USES else use}.")
+            lines.append(f"**{use}**: {small(USES[use].title) if use in USES else use}.")
             for policy in policies:
-                verdict, drill, sentence = worst(own[policy.name], use)
-                lines.append(f"- {policy.name} {words[verdict]}{f', {drill}' if drill else ''}: {sentence}.")
+                fate = worst(own[policy.name], use)
+                lines.append(f"- {policy.name} {fate.words}{f', {fate.drill}' if fate.drill else ''}: {fate.sentence}.")
             lines.append("")
     return "\n".join(lines)
 
@@ -168,25 +208,29 @@ def main(
     as_json: JsonOption = False,
     topology: Annotated[str, typer.Option(metavar="T,...", help="Topologies to measure.")] = "sentinel,cluster",
     policy: Annotated[str, typer.Option(metavar="P,...", help="Policies to measure.")] = POLICY_NAMES,
+    drill: Annotated[str, typer.Option(metavar="D,...", help="Drills to play.")] = DRILL_NAMES,
     reports: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep the report of every drill there.")] = None,
     again: Annotated[bool, typer.Option("--again", help="Only write the page anew from what was measured before.")] = False,
 ) -> ExitCode:
     """Measure which topology and policy carries which use of Redis, and write docs/guide/choosing.md."""
     if again:
-        known = read_before()
-        if known is None:
+        kept = read_before()
+        if kept is None:
             raise InvalidInput(f"{RAW} is not there; measure first: make matrix")
-        data = known
+        data = kept
     else:
         topologies = [word for word in topology.split(",") if word]
-        unfit = sorted(set(topologies) - set(FAST))
+        drills = [word for word in drill.split(",") if word]
+        unfit = {*topologies} - {*FAST} | {*drills} - {*DRILLS["cluster"]}
         policies = [one for one in POLICIES if one.name in policy.split(",")]
-        if unfit or not topologies or not policies:
-            raise InvalidInput(f"nothing to measure: topologies are {', '.join(FAST)}, policies {POLICY_NAMES}")
-        runs = measure_all(topologies, policies, reports)
+        if unfit or not (topologies and policies and drills):
+            raise InvalidInput(
+                f"nothing to measure: topologies are {','.join(FAST)}, policies {POLICY_NAMES}, drills {DRILL_NAMES}"
+            )
+        runs = measure_all(topologies, policies, drills, reports)
         before = read_before()
         data = {
-            "machine": f"{os.cpu_count()} processors, {platform.machine()}", "drills": DRILLS, "uses": CAREFUL,
+            "machine": f"{os.cpu_count()} processors, {platform.machine()}", "uses": CAREFUL,
             "runs": merged(before["runs"] if before else [], runs),
         }  # fmt: skip
         RAW.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")

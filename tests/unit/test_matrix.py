@@ -19,29 +19,32 @@ def ran(policy: str, drill: str, **verdicts: str) -> dict[str, Any]:
 def data(*runs: dict[str, Any]) -> dict[str, Any]:
     return {
         "machine": "2 processors",
-        "drills": {"cluster": ["a", "b"]},
         "uses": ["lock", "queue"],
         "runs": list(runs),
     }
 
 
 def test_a_cell_is_the_worst_of_all_drills() -> None:
-    runs = [ran("plain", "a", lock="true", queue="false"), ran("plain", "b", lock="unknown", queue="true")]
-    assert worst(runs, "lock")[:2] == ("unknown", "b")
-    assert worst(runs, "queue") == ("false", "a", "queue in a")
+    runs = [ran("plain", "crash-primary", lock="true", queue="false"), ran("plain", "switchover", lock="unknown", queue="true")]
+    assert worst(runs, "lock")[:2] == ("unknown", "switchover")
+    assert worst(runs, "queue")[:3] == ("false", "crash-primary", "queue in crash-primary")
     assert worst(runs, "cache-aside")[0] == "unknown"
 
 
 def test_the_page_says_what_holds_and_what_breaks_where() -> None:
-    text = page(data(ran("plain", "a", lock="true", queue="false"), ran("wait-all", "a", lock="true", queue="true")))
+    text = page(
+        data(
+            ran("plain", "crash-primary", lock="true", queue="false"), ran("wait-all", "crash-primary", lock="true", queue="true")
+        )
+    )
     assert "| lock | holds | holds |" in text
-    assert "| queue | **breaks** in a | holds |" in text
-    assert "- plain **breaks**, a: queue in a." in text
+    assert "| queue | **breaks** in crash-primary | holds |" in text
+    assert "- plain **breaks**, crash-primary: queue in crash-primary." in text
     assert "snapshots" not in text
 
 
 def test_a_use_that_was_not_measured_is_not_known() -> None:
-    assert "| queue | not known |" in page(data(ran("plain", "a", lock="true")))
+    assert "| queue | not known |" in page(data(ran("plain", "crash-primary", lock="true")))
 
 
 def test_the_page_of_the_guide_is_what_was_measured() -> None:
@@ -52,8 +55,20 @@ def test_the_page_of_the_guide_is_what_was_measured() -> None:
 
 
 def test_what_is_measured_anew_takes_the_place_of_what_was_measured_before_and_of_nothing_else() -> None:
-    before = [ran("snapshots", "a", lock="true"), ran("plain", "a", lock="false"), ran("plain", "b", lock="false")]
-    runs = merged(before, [ran("plain", "a", lock="true")])
+    before = [ran("snapshots", "crash-primary", lock="true"), ran("plain", "switchover", lock="false")]
+    before.append(ran("plain", "crash-primary", lock="false"))
+    runs = merged(before, [ran("plain", "crash-primary", lock="true")])
     assert [(run["policy"], run["drill"], run["workloads"][0]["verdict"]) for run in runs] == [
-        ("plain", "a", "true"), ("snapshots", "a", "true"),
+        ("plain", "crash-primary", "true"), ("plain", "switchover", "false"), ("snapshots", "crash-primary", "true"),
     ]  # fmt: skip
+
+
+def test_the_page_names_the_drills_that_were_played_and_no_others() -> None:
+    assert "(cluster: `switchover`; 2026-01-01" in page(data(ran("plain", "switchover", lock="true")))
+
+
+def test_of_runs_that_all_hold_the_one_with_most_losses_is_told() -> None:
+    calm, loss = ran("plain", "crash-primary", queue="true"), ran("plain", "isolate-primary", queue="true")
+    loss["workloads"][0]["figures"] = {"lost": 5}
+    assert worst([calm, loss], "queue") == ("true", "isolate-primary", "queue in isolate-primary", True)
+    assert "| queue | holds, with losses in isolate-primary |" in page(data(calm, loss))
