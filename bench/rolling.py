@@ -7,14 +7,17 @@ usage: bench/rolling.py [restart|replace …] [--megabytes 1024] [--shards 3] [-
 clients run in the stack's network. The gap of a shard is the longest time between two acknowledged writes of it.
 """
 
+import heapq
 import itertools
 import json
 import os
+import re
 import statistics
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -45,6 +48,8 @@ BATCH = 500
 SETTLE_SECONDS = 2.0
 UP_SECONDS = 1800
 AUDIT_SECONDS = 120.0
+KEPT_GAPS = 4
+SWITCHED = re.compile(r"took over shard \d+ from \S+ in ([\d.]+) s")
 
 
 def spec_of(shards: int, megabytes: int) -> dict[str, Any]:
@@ -86,16 +91,33 @@ def images(count: int) -> Iterator[None]:
             engine.images.remove(name, force=True)
 
 
-def gaps(history: Path, shard_of: dict[int, int]) -> dict[int, float]:
-    """Longest time between two acknowledged writes, in seconds, by shard."""
-    ends: dict[int, list[int]] = {}
+@dataclass(frozen=True)
+class Gap:
+    """The longest time between two acknowledged writes of a shard, when it began, and who acknowledged before and after it.
+
+    With one node on both sides it is a stall of that node; with two the shard changed its primary in it.
+    """
+
+    seconds: float
+    began_seconds: float
+    before: str | None
+    after: str | None
+
+
+def gaps(history: Path, shard_of: dict[int, int]) -> dict[int, list[Gap]]:
+    """The longest gaps of each shard, the longest first."""
+    ends: dict[int, list[tuple[int, str | None]]] = {}
     for record in read_history(history):
         if isinstance(record, Operation) and record.kind == "write" and record.outcome == "ok":
-            ends.setdefault(shard_of[record.lane], []).append(record.end)
+            ends.setdefault(shard_of[record.lane], []).append((record.end, record.node))
     found = {}
-    for shard, times in ends.items():
-        times.sort()
-        found[shard] = max(after - before for before, after in itertools.pairwise(times)) / SECOND
+    for shard, writes in ends.items():
+        writes.sort(key=lambda write: write[0])
+        every = [
+            Gap(round((after - before) / SECOND, 4), round(before / SECOND, 2), node, other)
+            for (before, node), (after, other) in itertools.pairwise(writes)
+        ]
+        found[shard] = heapq.nlargest(KEPT_GAPS, every, key=lambda gap: gap.seconds)
     return found
 
 
@@ -108,7 +130,7 @@ def measure(stack: Stack, access: Access, change: dict[str, str], load: Load, fo
         process.ask("start", origin=process.ask("clock")["now"])
         time.sleep(SETTLE_SECONDS)
         stack.configure(**change)
-        took = stack.up(seconds=UP_SECONDS).ok().seconds
+        done = stack.up(seconds=UP_SECONDS).ok()
         time.sleep(SETTLE_SECONDS)
         process.ask("stop", within=30)
         process.ask("audit", within=AUDIT_SECONDS * 10, seconds=AUDIT_SECONDS)
@@ -119,8 +141,10 @@ def measure(stack: Stack, access: Access, change: dict[str, str], load: Load, fo
     found = gaps(history.path, {lane.lane: lane.shard or 1 for lane in told.lanes})
     history.path.unlink()
     return {
-        "up_seconds": round(took, 2),
-        "gaps_seconds": {str(shard): round(gap, 4) for shard, gap in sorted(found.items())},
+        "up_seconds": round(done.seconds, 2),
+        "gaps_seconds": {str(shard): longest[0].seconds for shard, longest in sorted(found.items())},
+        "longest_gaps": {str(shard): [asdict(gap) for gap in longest] for shard, longest in sorted(found.items())},
+        "switchover_seconds": [float(text) for text in SWITCHED.findall(done.text)],
         "acknowledged": tally.acknowledged,
         "lost": tally.lost,
         "unread": tally.unread,
