@@ -19,6 +19,7 @@ from docker.errors import APIError, NotFound
 
 from operations.errors import Busy, ExitCode, ToolkitError
 from operations.owner import FILE_SCHEME, backend_url, current_owner_id
+from operations.surge import LABEL as SURGE
 from scripts import leftovers, pulumi_cli
 from scripts._command import StackOption, run
 from scripts.leftovers import Found, Lock, LockState, PluginProcess, State
@@ -138,8 +139,12 @@ def labelled(stack: str) -> dict[str, list[str]]:
 
 
 def find_objects(client: docker.DockerClient, stack: str) -> tuple[Found, ...]:
-    """Containers and networks with the labels of this stack and this backend."""
-    containers = client.api.containers(all=True, filters=labelled(stack))
+    """Containers and networks with the labels of this stack and this backend, but for temporary replicas.
+
+    Those are never in the state, may hold a shard's only copy just now, and leave in order with the next `up`.
+    """
+    every = client.api.containers(all=True, filters=labelled(stack))
+    containers = [one for one in every if SURGE not in (one.get("Labels") or {})]
     networks = client.api.networks(filters=labelled(stack))
     return (
         *(Found("container", one["Id"], one["Names"][0].lstrip("/")) for one in containers),

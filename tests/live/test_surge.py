@@ -142,8 +142,8 @@ def test_what_an_interrupted_replacement_leaves_goes_with_the_next_command(
         wait_until("the first replacement", missing, 120)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
-        stack.script("recover").ok()
-        wait_until("the end of the orphaned provider", partial(dynamic_providers, process.pid), 10)
+        told = stack.script("recover").ok().text
+        wait_until(f"the end of the orphaned provider after {told}", partial(dynamic_providers, process.pid), 10)
         assert len(temporary(stack)) == 3
         if way_on == "destroy":
             stack.destroy().ok()
