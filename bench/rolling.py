@@ -144,7 +144,8 @@ def measure(stack: Stack, access: Access, change: dict[str, str], load: Load, fo
         "up_seconds": round(done.seconds, 2),
         "gaps_seconds": {str(shard): longest[0].seconds for shard, longest in sorted(found.items())},
         "longest_gaps": {str(shard): [asdict(gap) for gap in longest] for shard, longest in sorted(found.items())},
-        "switchover_seconds": [float(text) for text in SWITCHED.findall(done.text)],
+        # Pulumi tells each line while it works, and again at the end.
+        "switchover_seconds": [float(text) for text in SWITCHED.findall(done.text.rpartition("Diagnostics:")[2])],
         "acknowledged": tally.acknowledged,
         "lost": tally.lost,
         "unread": tally.unread,
