@@ -45,7 +45,8 @@ def assign(access: Access, live: Live, links: Mapping[str, KeyLink], groups: Seq
         raise refused[0]
     for name in live.primaries:
         if name != source:
-            _tell(links[name], [command for command in commands if command[2] not in gains.get(name, ())])
+            own = set(gains.get(name, ()))
+            _tell(links[name], [command for command in commands if command[2] not in own])
 
 
 def _gains(groups: Sequence[Move]) -> dict[str, list[int]]:
