@@ -451,15 +451,17 @@ def test_a_torn_line_at_the_end_of_a_process_is_not_kept() -> None:
     assert kept.data == b"one\ntwo\n"
 
 
-def test_the_code_for_the_container_needs_neither_the_toolkit_nor_its_packages() -> None:
+def test_the_code_for_the_container_is_complete_and_needs_no_package_that_is_not_there() -> None:
     with zipfile.ZipFile(io.BytesIO(launcher.code())) as archive:
         names = archive.namelist()
         assert "drills/workload/agent.py" in names
         for name in names:
             if name.endswith(("launcher.py", "plan.py")):
                 continue
-            imported = re.findall(r"^(?:from|import) ([a-z_]+)", archive.read(name).decode(), re.MULTILINE)
-            assert not {"operations", "pydantic", "docker", "topologies"} & set(imported), name
+            imported = set(re.findall(r"^(?:from|import) ([a-z_.]+)", archive.read(name).decode(), re.MULTILINE))
+            assert not {"pydantic", "docker", "topologies"} & {module.partition(".")[0] for module in imported}, name
+            toolkit = {f"{module.replace('.', '/')}.py" for module in imported if module.startswith("operations")}
+            assert toolkit <= set(names), f"{name} needs {toolkit - set(names)}"
 
 
 def test_the_container_gets_no_secret_in_its_arguments_and_a_fixed_address() -> None:
