@@ -44,7 +44,7 @@ class Series:
     def between(self, first_ms: int, last_ms: int) -> list[Point]:
         """All of a stretch of time, both ends included. Raises redis.RedisError."""
         entries = self._client.execute_command("XRANGE", self._key, first_ms, last_ms)
-        return [Point(int(_text(entry).partition("-")[0]), float(dict(fields_of(fields))["v"])) for entry, fields in entries]
+        return [Point(int(_text(entry).partition("-")[0]), float(fields_of(fields)["v"])) for entry, fields in entries]
 
     def sums(self, first_ms: int, last_ms: int, every_ms: int) -> dict[int, float]:
         """Sums by the begin of each step of `every_ms`. Raises redis.RedisError."""
@@ -55,9 +55,9 @@ class Series:
         return found
 
 
-def fields_of(fields: dict[object, object]) -> list[tuple[str, str]]:
+def fields_of(fields: dict[object, object]) -> dict[str, str]:
     """Names and values of an entry as text."""
-    return [(_text(name), _text(value)) for name, value in dict(fields).items()]
+    return {_text(name): _text(value) for name, value in fields.items()}
 
 
 def _text(value: object) -> str:

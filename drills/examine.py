@@ -223,9 +223,9 @@ class Examination:
         if not self._quality.ended:
             checks = [_too_early(check) if check.name in OF_THE_END else check for check in checks]
         windows = self._windows.windows()
-        if stalled := self._stalled_at_the_end(windows):
-            checks = [_not_known(check, stalled) if check.name == "window" else check for check in checks]
         measured = self._measure(windows)
+        if stalled := measured.stalled["recovers"]:
+            checks = [_not_known(check, stalled) if check.name == "window" else check for check in checks]
         outcomes = evaluate(setup.objectives, setup.policy, measured)
         hard = [check.verdict for check in checks if check.name not in BUDGETED]
         drawing = self._drawing
@@ -260,7 +260,7 @@ class Examination:
             lost_span=self._lost.span_seconds if known_loss else None,
             two_primaries=self._split_brain.seconds if split.verdict is not Verdict.UNKNOWN else None,
             redundancy=self._redundancy.seconds,
-            stalled=self._stalled_by_objective(hit, others),
+            stalled={**self._stalled_by_objective(hit, others), "recovers": self._stalled_at_the_end(windows)},
         )
 
     def _check_steady(self) -> Check:
@@ -290,7 +290,6 @@ class Examination:
         outages = max(hit, key=lambda window: window.unavailable).outages if hit else ()
         overlaps = self._split_brain.overlaps()
         return {
-            "recovers": self._stalled_at_the_end((*hit, *others)),
             "unavailable": total((outage.start, outage.end) for outage in outages if outage.end is not None),
             "others-unavailable": total([max(others, key=lambda window: window.longest_gap).gap] if others else []),
             "two-primaries": total((one.start, one.end) for one in sorted(overlaps, key=lambda one: one.seconds)[-1:]),

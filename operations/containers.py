@@ -19,7 +19,30 @@ ANSWER_SECONDS = 60
 LAST_WORDS = 3
 ENDS = 3
 DATA = "/data"
+END = "-- end --"
+TRIES = 3
 _FATAL = "FATAL CONFIG FILE ERROR"
+
+
+def run_script(container: Any, script: str, tries: int = TRIES) -> tuple[int, str]:
+    """Exit code and output of a shell script in a container. Raises docker's APIError.
+
+    Docker may lose the output of a process that ends at once (moby issue 27289; seen on a busy machine, with exit code 0). So the
+    end of the output is marked, and a script that succeeded without its mark runs again, up to `tries` times in all.
+    """
+    code, text = 0, ""
+    for _ in range(tries):
+        answer = container.exec_run(["sh", "-c", f"{script}\n{{ code=$?; echo; echo {END}; exit $code; }}"])
+        code, text = answer.exit_code, answer.output.decode(errors="replace").strip()
+        if code != 0 or text.endswith(END):
+            break
+    return code, text.removesuffix(END).strip()
+
+
+def absent(client: Any, nodes: Iterable[NodeEntry]) -> list[NodeEntry]:
+    """Nodes whose container does not exist on the engine of a docker `client`."""
+    found = {name.lstrip("/") for entry in client.api.containers(all=True) for name in entry["Names"]}
+    return [node for node in nodes if node.container not in found]
 
 
 class Containers:
@@ -70,11 +93,9 @@ class Containers:
         self._each(nodes, end)
 
     def run(self, node: NodeEntry, script: str) -> str:
-        """What a shell script printed in a node's container; raises CheckFailed with that when it fails."""
+        """What a shell script that may run again printed in a node's container; raises CheckFailed with that when it fails."""
         try:
-            job = self._client.api.exec_create(node.container, ["sh", "-c", script])["Id"]
-            output = bytes(self._client.api.exec_start(job) or b"").decode(errors="replace").strip()
-            code = self._client.api.exec_inspect(job)["ExitCode"]
+            code, output = run_script(self._client.containers.get(node.container), script)
         except APIError as error:
             raise CheckFailed(f"nothing can be run in {node.container}: {error.explanation or error}") from None
         if code != 0:

@@ -16,6 +16,6 @@ class CarelessSeries:
         return True
 
     def between(self, first_ms: int, last_ms: int) -> list[Point]:
-        told = [dict(fields_of(fields)) for _, fields in self._client.execute_command("XRANGE", self._key, "-", "+")]
+        told = [fields_of(fields) for _, fields in self._client.execute_command("XRANGE", self._key, "-", "+")]
         points = [Point(int(fields["at"]), float(fields["v"])) for fields in told]
         return [point for point in points if first_ms <= point.at_ms <= last_ms]

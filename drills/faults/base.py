@@ -12,6 +12,7 @@ from docker.errors import APIError, DockerException, NotFound
 from docker.models.containers import Container
 
 from drills.bounds import FaultKind
+from operations.containers import TRIES, run_script
 from operations.errors import ToolkitError, Unreachable
 from operations.inventory import Inventory, NodeEntry
 
@@ -25,8 +26,6 @@ POLL_SECONDS = 0.02
 EVIDENCE_SECONDS = 5.0
 KILLED = 137
 """Status of a process that SIGKILL ended, as the shell and Docker count it."""
-END = "-- end --"
-TRIES = 3
 
 
 class FaultFailed(ToolkitError):
@@ -91,21 +90,6 @@ class Engine:
             return [job(nodes[0])]
         with ThreadPoolExecutor(max(1, len(nodes))) as pool:
             return [future.result() for future in [pool.submit(job, node) for node in nodes]]
-
-
-def run_script(container: Any, script: str, tries: int = TRIES) -> tuple[int, str]:
-    """Exit code and output of a shell script in a container. Raises docker's APIError.
-
-    Docker may lose the output of a process that ends at once (moby issue 27289; seen on a busy machine, with exit code 0). So the
-    end of the output is marked, and a script that succeeded without its mark runs again, up to `tries` times in all.
-    """
-    code, text = 0, ""
-    for _ in range(tries):
-        answer = container.exec_run(["sh", "-c", f"{script}\n{{ code=$?; echo; echo {END}; exit $code; }}"])
-        code, text = answer.exit_code, answer.output.decode(errors="replace").strip()
-        if code != 0 or text.endswith(END):
-            break
-    return code, text.removesuffix(END).strip()
 
 
 class Fault(ABC):

@@ -18,10 +18,11 @@ from docker.errors import APIError, NotFound
 
 from drills.bounds import FaultKind
 from drills.faults import disk_agent
-from drills.faults.base import HELPER_IMAGE, LABEL, PART, Engine, Fault, FaultFailed, run_script, wait_for
+from drills.faults.base import HELPER_IMAGE, LABEL, PART, Engine, Fault, FaultFailed, wait_for
 from drills.faults.process import ensure_running
 from drills.targets import Roles
 from operations.connect import node_client
+from operations.containers import run_script
 from operations.errors import InvalidInput, ToolkitError, Undetermined
 from operations.inventory import Access, NodeEntry
 

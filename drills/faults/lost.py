@@ -13,10 +13,11 @@ from docker.errors import DockerException
 from drills.bounds import FaultKind
 from drills.faults.base import HELPER_IMAGE, LABEL, PART, Engine, FaultFailed
 from drills.faults.process import ensure_running
-from drills.faults.replaced import Remove, missing
+from drills.faults.replaced import Remove
 from operations.backup.launch import repository_mount
 from operations.backup.session import LOCAL
 from operations.backup.settings import BackupSettings
+from operations.containers import absent
 from operations.inventory import NodeEntry
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -80,7 +81,7 @@ class LoseData(Remove):
         if not self._lost:
             return "nothing was lost"
         done = call_script(self.engine.inventory.stack, "restore", "--from", self._backup, "--rebuild", *self._only)
-        still = missing(self.engine, self.targets)
+        still = absent(self.engine.client, self.targets)
         if still:
             raise FaultFailed(f"the restore ended well, and {', '.join(node.name for node in still)} is still missing")
         self._lost = False

@@ -16,13 +16,12 @@ from drills.faults.base import (
     HELPER_IMAGE,
     LABEL,
     PART,
-    TRIES,
     Engine,
     Fault,
     FaultFailed,
-    run_script,
     wait_for,
 )
+from operations.containers import TRIES, run_script
 from operations.inventory import NodeEntry
 
 CHAIN_IN, CHAIN_OUT = "REDIS-DRILL-IN", "REDIS-DRILL-OUT"

@@ -11,13 +11,8 @@ from drills.faults.base import Engine, Fault, FaultFailed
 from drills.faults.process import ensure_running
 from operations.apply import apply
 from operations.backup.rebuild import lost_shards
+from operations.containers import absent
 from operations.inventory import Inventory, NodeEntry
-
-
-def missing(engine: Engine, nodes: Sequence[NodeEntry]) -> list[NodeEntry]:
-    """Nodes whose container does not exist."""
-    found = {name.lstrip("/") for entry in engine.client.api.containers(all=True) for name in entry["Names"]}
-    return [node for node in nodes if node.container not in found]
 
 
 def make_anew(engine: Engine, nodes: Sequence[NodeEntry]) -> str | None:
@@ -25,12 +20,12 @@ def make_anew(engine: Engine, nodes: Sequence[NodeEntry]) -> str | None:
 
     Raises ToolkitError when that fails, FaultFailed when a container is missing all the same.
     """
-    gone = missing(engine, nodes)
+    gone = absent(engine.client, nodes)
     if not gone:
         return None
     names = ", ".join(node.name for node in gone)
     told = apply(engine.inventory.stack, refresh=True)
-    still = missing(engine, gone)
+    still = absent(engine.client, gone)
     if still:
         raise FaultFailed(f"`pulumi up --refresh` ended well ({told}), and {', '.join(n.name for n in still)} is still missing")
     return f"`pulumi up --refresh` made {names} anew ({told}){came_back_empty(engine.inventory, gone)}"
@@ -76,7 +71,7 @@ class Remove(Fault):
         return f"{', '.join(self.names)} removed, container and data volume"
 
     def evidence(self) -> str:
-        left = [node.container for node in self.targets if node not in missing(self.engine, self.targets)]
+        left = [node.container for node in self.targets if node not in absent(self.engine.client, self.targets)]
         for volume in self._volumes.values():
             with contextlib.suppress(NotFound):
                 left.append(str(self.engine.client.volumes.get(volume).name))

@@ -15,6 +15,7 @@ from operations.apply import apply
 from operations.backup.fetch import FENCE
 from operations.backup.manifest import Manifest
 from operations.connect import Fleet
+from operations.containers import absent
 from operations.errors import Busy, CheckFailed, ToolkitError, Unreachable
 from operations.inventory import Access, Inventory, NodeEntry
 from operations.observe import observe
@@ -37,7 +38,7 @@ def rebuild(access: Access, manifest: Manifest) -> str | None:
     `apply` raises.
     """
     client, inventory = _engine(), access.inventory
-    gone = _missing(client, inventory.data_nodes)
+    gone = absent(client, inventory.data_nodes)
     if not gone:
         return None
     labels = _labels(client, inventory)
@@ -50,7 +51,7 @@ def rebuild(access: Access, manifest: Manifest) -> str | None:
         raise
     except ToolkitError:  # it refuses slots without any copy, which is what the backup is for
         blank = lost_shards(inventory, gone)
-        if inventory.topology != "cluster" or not blank or _missing(client, gone):
+        if inventory.topology != "cluster" or not blank or absent(client, gone):
             raise
         _give_slots(access, manifest, blank)
         told = apply(inventory.stack)
@@ -99,11 +100,6 @@ def _engine() -> Any:
     except DockerException as error:
         raise Unreachable(f"the Docker engine does not answer: {error}; is it running, and may this user use it?") from None
     return client
-
-
-def _missing(client: Any, nodes: Sequence[NodeEntry]) -> list[NodeEntry]:
-    found = {name.lstrip("/") for entry in client.api.containers(all=True) for name in entry["Names"]}
-    return [node for node in nodes if node.container not in found]
 
 
 def _labels(client: Any, inventory: Inventory) -> Mapping[str, str]:

@@ -329,7 +329,7 @@ class Stack:
         client = engine()
         for container in self.containers():
             with contextlib.suppress(NotFound):
-                container.remove(force=True)
+                container.remove(force=True, v=True)
         for name in self.volumes():
             with contextlib.suppress(NotFound, APIError):
                 client.volumes.get(name).remove()

@@ -11,7 +11,7 @@ from drills.bounds import Timing
 from drills.checkers.base import Verdict
 from drills.definition import catalogue, read
 from drills.examine import Repetition, Setup, examine
-from drills.faults.base import Engine, FaultFailed, run_script
+from drills.faults.base import Engine, FaultFailed
 from drills.faults.choose import MAKERS
 from drills.faults.flapping import flap_script
 from drills.faults.lost import LoseData
@@ -24,6 +24,7 @@ from drills.records import State
 from drills.synthetic import Failover, Story, failover
 from drills.targets import Roles, resolve
 from operations.apply import command, counts, failure
+from operations.containers import run_script
 from operations.errors import Busy, InvalidInput, ToolkitError, Unreachable
 from operations.inventory import Inventory, NodeEntry
 
