@@ -28,6 +28,7 @@ class StaleReads(OnePass):
     def __init__(self) -> None:
         self._newest: dict[int, tuple[str, int]] = {}
         self._roles: dict[str, tuple[str, int]] = {}
+        self._began: dict[str, int] = {}
         self._backwards: list[_Backwards] = []
         self.reads = 0
 
@@ -38,6 +39,7 @@ class StaleReads(OnePass):
         elif isinstance(record, Fault) and record.stage in ("inject", "heal"):
             targets = set(record.targets)
             self._forget(targets)
+            self._began |= dict.fromkeys(targets, record.until)
             self._excuse(targets, record.at, record.until)
         elif isinstance(record, Role) and record.seen_by == record.node and record.role in ("primary", "replica"):
             self._roles[record.node] = (record.role, record.at)
@@ -62,8 +64,8 @@ class StaleReads(OnePass):
             self.reads += 1
         elif op.end > self._roles.get(node, ("", 0))[1]:
             self._roles[node] = ("primary", op.end)  # only a primary acknowledges writes
-        if not self._led(node, op.end):
-            return
+        if op.end <= self._began.get(node, -1) or not self._led(node, op.end):
+            return  # of an earlier tenure: clients hand their records over a little later than the drill does
         known = self._newest.get(op.lane)
         newest = known[1] if known is not None and known[0] == node else 0
         if op.kind == "read" and op.value < newest:

@@ -330,6 +330,15 @@ def test_what_a_heal_does_while_it_goes_on_is_excused_when_it_ends() -> None:
         assert one(StaleReads(), story).verdict is verdict, at
 
 
+def test_a_write_from_before_a_fault_that_is_recorded_after_it_binds_no_read() -> None:
+    for at, verdict in ((3.5, TRUE), (4.5, FALSE)):
+        story, lane = writes("oo")
+        story.fault(3, took=1)
+        story.write(lane, at)
+        story.read(lane, 5, 1)
+        assert one(StaleReads(), story).verdict is verdict, at
+
+
 def test_reads_on_a_replica_may_go_back_in_time() -> None:
     """A primary that was cut off and taken over from has lost what it took alone; as a replica it shows that."""
     story, lane = writes("oo")
