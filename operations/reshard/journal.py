@@ -195,15 +195,20 @@ class Journal:
             self._script(LEAVE, "end" if entirely else "keep")
 
     def _write_open(self) -> None:
+        """What stands open is read and written in one step: an older list must not follow a newer one of another thread."""
         with self._mutex:
             words = [[m.source, m.target, m.ranges] for m in self._open.values()]
-        self._write("open", json.dumps(words))
+            self._put("open", json.dumps(words))
 
     def _write(self, *fields: str) -> None:
         with self._mutex:
-            answer = self._script(WRITE, *(fields or ("holder", self.who)))
-            if fields:
-                self._confirm()
+            self._put(*fields)
+
+    def _put(self, *fields: str) -> None:
+        """Write, and let a replica confirm; for a holder of the mutex."""
+        answer = self._script(WRITE, *(fields or ("holder", self.who)))
+        if fields:
+            self._confirm()
         if answer != "written":
             raise Busy(f"another mover took the lock of stack {self._inventory.stack}; this one stopped")
 

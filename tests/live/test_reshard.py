@@ -24,7 +24,7 @@ from tests.live.ledger import Load, fill, lost
 from tests.live.movers import assert_whole, await_begun, look, start, stored
 from tests.waiting import wait_until
 
-pytestmark = [pytest.mark.live, pytest.mark.full]  # part of `make test-full` until `pulumi up` moves slots
+pytestmark = [pytest.mark.live, pytest.mark.full]
 
 SPEC = {
     "topology": "cluster",
@@ -154,7 +154,7 @@ def test_a_primary_that_dies_in_the_middle_of_a_move_only_delays_it(access: Acce
     source, target, *_ = look(access).primaries
     victim = source if end == "source" else target
     with Load(access, f"during-{end}", writers=2) as load:
-        with Mover(access, {source: 0.0}) as mover:
+        with Mover(access, {source: 0.1}) as mover:
             load.wait_for(200)
             stack.container(victim).kill()
         assert mover.error is None, mover.error

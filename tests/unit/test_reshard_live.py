@@ -1,8 +1,13 @@
 """What a look at the cluster says about slots, what the journal remembers, and how moves are cut into parts."""
 
+import json
 import os
 import socket
+import threading
+import time
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -12,7 +17,7 @@ from operations.parse import SLOT_COUNT, OpenSlot
 from operations.reshard import atomic
 from operations.reshard.calls import GROUP_KEYS
 from operations.reshard.claims import moved_by_others
-from operations.reshard.journal import Entry, _is_dead, _started
+from operations.reshard.journal import Entry, Journal, _is_dead, _started
 from operations.reshard.live import Live, live_of, require_whole
 from operations.reshard.mover import GROUP_BYTES, GROUP_SLOTS, groups_of, in_turns
 from operations.reshard.plan import Move, Size
@@ -132,6 +137,28 @@ def test_the_journal_gives_back_what_was_written() -> None:
     assert Entry.load(entry.dump()) == entry
     with pytest.raises(InvalidInput, match="version 99"):
         Entry.load(entry.dump().replace('"version": 1', '"version": 99'))
+
+
+def test_a_list_of_open_slots_is_never_overwritten_by_an_older_one_of_another_thread() -> None:
+    written: list[list[Any]] = []
+
+    def ask_all(commands: list[tuple[Any, ...]]) -> list[str]:
+        time.sleep(0.002 * (len(written) % 3))
+        written.append(json.loads(commands[0][-1]))
+        return ["written"]
+
+    link = SimpleNamespace(ensure_ours=lambda: None, ask_all=ask_all)
+    cluster = inventory_of("cluster", shards=3, replicas=0)
+    fleet: Any = SimpleNamespace(links={node.name: link for node in cluster.data_nodes})
+    journal = Journal(fleet, cluster)
+    moves = [Move("a", "b", (slot,)) for slot in range(8)]
+    threads = [threading.Thread(target=journal.opening, args=(move,)) for move in moves]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [len(opened) for opened in written] == sorted(len(opened) for opened in written)
+    assert len(written[-1]) == len(moves)
 
 
 def test_the_lock_of_a_living_process_or_of_another_machine_counts_as_held() -> None:
