@@ -33,6 +33,8 @@ Deed = Literal[
     "fill-disk",
     "lose-data",
     "corrupt-backup",
+    "restore-elsewhere",
+    "lose-machine",
     "flush",
 ]
 Seconds = Annotated[float, Field(ge=0, le=600)]

@@ -9,6 +9,7 @@ from drills.crew import as_node, cut_off_place
 from drills.definition import Drill, FaultPlan
 from drills.faults.base import Engine, Fault, FaultFailed
 from drills.faults.disk import Disks, FillDisk, PowerLoss
+from drills.faults.elsewhere import LoseMachine, RestoreElsewhere
 from drills.faults.flapping import Flapping
 from drills.faults.lost import CorruptBackup, LoseData
 from drills.faults.mistake import Flush
@@ -87,6 +88,8 @@ MAKERS: dict[str, Maker] = {
     "remove": _plain(Remove),
     "lose-data": _plain(LoseData),
     "corrupt-backup": _plain(CorruptBackup),
+    "restore-elsewhere": lambda scene, _plan, kind, targets: RestoreElsewhere(scene.engine, targets, scene.tell, kind),
+    "lose-machine": lambda scene, _plan, kind, targets: LoseMachine(scene.engine, targets, scene.tell, kind),
     "flush": lambda scene, _plan, kind, targets: Flush(scene.engine, scene.access, targets, kind),
     "rolling-restart": _rolling,
     "partition": _partition,

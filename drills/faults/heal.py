@@ -4,7 +4,7 @@ import contextlib
 
 from docker.errors import APIError, NotFound
 
-from drills.faults import disk, network, process
+from drills.faults import disk, elsewhere, network, process
 from drills.faults.base import LABEL, PART, Engine
 from drills.faults.replaced import make_anew
 from operations.inventory import NodeEntry
@@ -16,7 +16,7 @@ def heal_stack(engine: Engine) -> list[str]:
 
     Safe to call at any time on a stack without a running drill. Raises FaultFailed when something cannot be undone.
     """
-    done = remove_containers(engine)
+    done = remove_containers(engine) + elsewhere.clear(engine)
     nodes = engine.inventory.nodes
     done += disk.undo_all(engine)
     made = make_anew(engine, nodes)

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -25,20 +25,30 @@ SCRIPT_SECONDS = 900.0
 LAST_LINES = 6
 
 
-def call_script(stack: str, name: str, *words: str, seconds: float = SCRIPT_SECONDS) -> Any:
-    """What `scripts/NAME.py … --stack S --json` printed, as its users run it; raises FaultFailed with its last words."""
-    command = [sys.executable, f"scripts/{name}.py", *words, "--stack", stack, "--json"]
+def call_script(stack: str, name: str, *words: str, environment: Mapping[str, str] | None = None) -> Any:
+    """What `scripts/NAME.py … --stack S --json` printed, as `script_output`."""
+    return json.loads(script_output(stack, name, *words, "--json", environment=environment))
+
+
+def script_output(
+    stack: str, name: str, *words: str, environment: Mapping[str, str] | None = None, text: str = "",
+    seconds: float = SCRIPT_SECONDS,
+) -> str:  # fmt: skip
+    """What `scripts/NAME.py … --stack S` printed, as its users run it, with `text` on its standard input; raises FaultFailed
+    with its last words. `environment`: that of another Pulumi backend."""
+    command = [sys.executable, f"scripts/{name}.py", *words, "--stack", stack]
     shown = f"scripts/{name}.py {' '.join(words)}".strip()
     try:
         answer = subprocess.run(
-            command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=seconds
-        )
+            command, cwd=ROOT, env=dict(environment) if environment else None, input=text, capture_output=True, text=True,
+            check=False, timeout=seconds,
+        )  # fmt: skip
     except subprocess.TimeoutExpired:
         raise FaultFailed(f"`{shown}` did not end within {seconds:g} s") from None
     if answer.returncode != 0:
         lines = [line.strip() for line in answer.stderr.splitlines() if line.strip()]
         raise FaultFailed(f"`{shown}` ended with {answer.returncode}: {' '.join(lines[-LAST_LINES:]) or 'it said nothing'}")
-    return json.loads(answer.stdout)
+    return answer.stdout
 
 
 class LoseData(Remove):
@@ -80,13 +90,18 @@ class LoseData(Remove):
     def heal(self) -> str:
         if not self._lost:
             return "nothing was lost"
-        done = call_script(self.engine.inventory.stack, "restore", "--from", self._backup, "--rebuild", *self._only)
+        told = self._bring_back()
         still = absent(self.engine.client, self.targets)
         if still:
             raise FaultFailed(f"the restore ended well, and {', '.join(node.name for node in still)} is still missing")
         self._lost = False
         self.engine.each(self.targets, lambda node: ensure_running(self.engine, node))
-        return _told(done)
+        return told
+
+    def _bring_back(self) -> str:
+        """Make the nodes anew with the data of the backup; what was done."""
+        done = call_script(self.engine.inventory.stack, "restore", "--from", self._backup, "--rebuild", *self._only)
+        return restored_words(done)
 
 
 class CorruptBackup(LoseData):
@@ -187,7 +202,14 @@ class Damage:
         self.done = not self.done
 
 
-def _told(done: Any) -> str:
+def restored_words(done: Any) -> str:
+    """What `restore --json` told, as a sentence: by files, or (`reshaped`) key by key."""
+    if done.get("reshaped"):
+        return (
+            f"backup {done['backup']} passed on key by key, {done['keys']:,} keys, digest compared over "
+            f"{done['keys_compared']:,} keys; since its begin: loaded after {done['loaded_seconds']:.1f} s, "
+            f"verified after {done['verified_seconds']:.1f} s"
+        )
     steps = ", ".join(f"{step} after {seconds:.1f} s" for step, seconds in done["seconds"].items())
     proof = f"digest compared over {done['digest']['compared_keys']:,} keys" if done["digest"] else "no digest was compared"
     return f"backup {done['backup']} restored, {sum(done['keys'].values()):,} keys, {proof}; since its begin: {steps}"

@@ -13,8 +13,9 @@ from drills.definition import catalogue, read
 from drills.examine import Repetition, Setup, examine
 from drills.faults.base import Engine, FaultFailed
 from drills.faults.choose import MAKERS
+from drills.faults.elsewhere import LoseMachine, RestoreElsewhere
 from drills.faults.flapping import flap_script
-from drills.faults.lost import LoseData
+from drills.faults.lost import LoseData, restored_words
 from drills.faults.network import CHAIN_IN, CHAIN_OUT
 from drills.faults.process import moment, signal_server
 from drills.faults.replaced import came_back_empty
@@ -46,6 +47,7 @@ CHANCE = random.Random(5)  # noqa: S311 - choices that repeat
         ("stop-primary", REPLICATED), ("flapping", ALL), ("deaf-primary", FAILING_OVER), ("mute-primary", FAILING_OVER),
         ("lose-everything", ALL),
         ("lose-one-shard", REPLICATED), ("corrupt-backup", ALL), ("point-in-time", ALL),
+        ("restore-other-shape", ALL), ("lose-the-machine", ALL),
         ("crash-takeover", {"replication"}), ("hang-takeover", {"replication"}), ("isolate-takeover", {"replication"}),
     ],
 )  # fmt: skip
@@ -284,6 +286,29 @@ def test_a_fault_that_loses_everything_removes_nothing_without_a_backup_of_its_o
     with pytest.raises(FaultFailed, match="nothing is removed"):
         fault.inject()
     assert fault.heal() == "nothing was lost"
+
+
+@pytest.mark.parametrize("made", [RestoreElsewhere, LoseMachine])
+def test_data_that_go_by_way_of_another_stack_are_only_lost_once_there_is_a_backup(made: type[RestoreElsewhere]) -> None:
+    fault = made(Engine(inventory("cluster")), [inventory("cluster").nodes[0]], lambda _: None)
+    with pytest.raises(FaultFailed, match="nothing is removed"):
+        fault.inject()
+    assert fault.heal() == "nothing was lost"
+
+
+def test_the_other_stack_has_two_shards_more_than_a_cluster_or_is_one() -> None:
+    for topology, shards in (("cluster", 5), ("sentinel", 3), ("standalone", 3)):
+        stack = inventory(topology).model_copy(update={"spec": {"topology": topology}})
+        spec = RestoreElsewhere(Engine(stack), [stack.nodes[0]], lambda _: None)._spec
+        assert (spec["topology"], spec["shards"]) == ("cluster", shards)
+        assert LoseMachine(Engine(stack), [stack.nodes[0]], lambda _: None)._spec["topology"] == topology
+
+
+def test_a_restore_is_told_by_files_or_key_by_key() -> None:
+    files = {"backup": "b", "keys": {"node-1": 7}, "seconds": {"open": 2.0}, "digest": {"compared_keys": 7}}
+    assert restored_words(files) == "backup b restored, 7 keys, digest compared over 7 keys; since its begin: open after 2.0 s"
+    passed_on = {"backup": "b", "reshaped": True, "keys": 7, "keys_compared": 6, "loaded_seconds": 1, "verified_seconds": 2}
+    assert "passed on key by key, 7 keys, digest compared over 6 keys" in restored_words(passed_on)
 
 
 def test_a_script_whose_output_got_lost_runs_again_but_not_for_ever() -> None:
