@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from operations.connect import Link
+from operations.inventory import Access
+from operations.parse import pairs
 from tests.conftest import FIGURE
 from tests.live.faults import roles
 from tests.live.harness import Stack
@@ -62,6 +65,16 @@ def test_a_cluster_gets_two_shards_more_and_gives_them_back_while_clients_write(
     record_property(FIGURE, f"{stack.name}: 3 to 5 shards in {came.seconds:.1f} s, 5 to 3 in {gone.seconds:.1f} s, under load")
 
 
+def told_by_sentinels(access: Access) -> list[tuple[str, str]]:
+    """By each sentinel: how many others it knows, and how many have to agree that the primary is down."""
+    found = []
+    assert access.inventory.sentinel is not None
+    for node in access.inventory.sentinels:
+        told = pairs(Link(access, node).ask("SENTINEL", "MASTER", access.inventory.sentinel.service))
+        found.append((str(told["num-other-sentinels"]), str(told["quorum"])))
+    return found
+
+
 def test_a_standalone_node_becomes_replication_then_sentinel_and_comes_back(make: Make) -> None:
     stack = make(STANDALONE)
     ledger = fill(stack.access(), "before", KEYS)
@@ -76,6 +89,14 @@ def test_a_standalone_node_becomes_replication_then_sentinel_and_comes_back(make
     assert_kept(before, data_containers(stack))
     stack.script("switchover", "--to", "node-3").ok()
 
+    with Load(access, "sentinels", WRITERS) as third:
+        reshape(stack, topology="sentinel", replicas=2, sentinel={"count": 5}).says("sentinel-4, sentinel-5 join")
+        assert told_by_sentinels(stack.access()) == [("4", "3")] * 5
+        reshape(stack, topology="sentinel", replicas=2).says("sentinel-4, sentinel-5 leave")
+    access = stack.access()
+    assert told_by_sentinels(access) == [("2", "2")] * 3, "those that left are forgotten: they would count in a majority"
+    assert roles(access)["node-3"] == "primary"
+
     reshape(stack, topology="replication", replicas=1).says("node-1 takes over from node-3", "sentinel-2 stops watching main")
     access = stack.access()
     stack.wait_healthy(access, 5)
@@ -83,7 +104,7 @@ def test_a_standalone_node_becomes_replication_then_sentinel_and_comes_back(make
     reshape(stack, topology="standalone").says("node-2 leaves")
     access = stack.access()
     assert data_containers(stack) == before
-    for part in (ledger, first.ledger, second.ledger):
+    for part in (ledger, first.ledger, second.ledger, third.ledger):
         assert lost(access, part) == []
     assert is_empty(stack, "node-3")
     stack.preview("--expect-no-changes").ok()
