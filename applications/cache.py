@@ -10,7 +10,8 @@
   takes (XFetch).
 - **Penetration.** What the origin does not have is remembered, too, for `absent_seconds`.
 - **Redis down.** `get` asks the origin, once per instance and key within `local_seconds`, and goes on with what it got.
-- **Origin down.** During its grace an old value is better than none.
+- **Origin down.** During its grace an old value is better than none; and an origin that does not answer is asked again for a
+  key after `down_seconds` alone, by one instance, or those who wait for it would keep it down.
 """
 
 import json
@@ -36,7 +37,12 @@ if held and tonumber(string.match(held, '^(%d+) ')) > tonumber(ARGV[1]) then ret
 redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 return 1
 """)
-_LET_GO = Script("if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0")
+_LET_GO = Script("""
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+if ARGV[2] == '0' then return redis.call('DEL', KEYS[1]) end
+redis.call('SET', KEYS[1], 'down', 'PX', ARGV[2])
+return 1
+""")
 
 
 class OriginDown(Exception):
@@ -79,13 +85,14 @@ class Cache:
 
     def __init__(
         self, client: Client, load: Loader, fresh_seconds: float, grace_seconds: float = 0.0, absent_seconds: float = 1.0,
-        local_seconds: float = 0.5, fill_seconds: float = 5.0, jitter: float = 0.1, prefix: str = "cache",
-        clock: Callable[[], float] = time.time,
+        local_seconds: float = 0.5, down_seconds: float = 0.5, fill_seconds: float = 5.0, jitter: float = 0.1,
+        prefix: str = "cache", clock: Callable[[], float] = time.time,
     ) -> None:  # fmt: skip
         self._client = client
         self._load = load
         self._fresh, self._grace, self._absent = fresh_seconds, grace_seconds, absent_seconds
-        self._local_seconds, self._fill_ms, self._jitter = local_seconds, int(fill_seconds * 1000), jitter
+        self._local_seconds, self._down_ms = local_seconds, int(down_seconds * 1000)
+        self._fill_ms, self._jitter = int(fill_seconds * 1000), jitter
         self._prefix = prefix
         self._clock = clock
         self._chance = random.Random()  # noqa: S311 - spreads load
@@ -124,16 +131,20 @@ class Cache:
             owner = secrets.token_hex(8)
             fill = f"{self._key(key)}:fill"
             if self._client.set(fill, owner, nx=True, px=self._fill_ms):
+                again_ms = 0
                 try:
                     return self._fill(key)
                 except OriginDown:
+                    again_ms = self._down_ms
                     if entry is None or not usable:
                         raise
                     return Found(entry.version, entry.value, "stale")
                 finally:
-                    run(self._client, _LET_GO, [fill], owner)
+                    run(self._client, _LET_GO, [fill], owner, again_ms)
             if entry is not None and usable:
                 return Found(entry.version, entry.value, "stale" if entry.fresh_until < self._clock() else "cache")
+            if self._client.get(fill) in (b"down", "down"):
+                raise OriginDown
             if time.monotonic() > deadline:
                 return self._fill(key)
             time.sleep(0.01)

@@ -12,7 +12,10 @@ from applications.call import Client, Confirm, Script, run
 _ADD = Script("""
 if not redis.call('XRANGE', KEYS[1], ARGV[1] .. '-0', ARGV[1] .. '-0')[1] then
     local added = redis.pcall('XADD', KEYS[1], 'MINID', '~', ARGV[3], ARGV[1] .. '-0', 'v', ARGV[2])
-    if type(added) == 'table' and added.err then return 0 end
+    if type(added) == 'table' and added.err then
+        if string.find(added.err, 'equal or smaller', 1, true) then return 0 end
+        return added
+    end
 end
 redis.call('PEXPIRE', KEYS[1], ARGV[4])
 return 1

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+import redis
 
 from applications.bloom import Bloom
 from applications.board import Board
@@ -42,6 +43,7 @@ ELSEWHERE: dict[Topology, set[str]] = {"sentinel": set(), "cluster": {"near-cach
 HEALTHY_SECONDS = 90
 COMMAND_BYTES = 25
 """More than the PING that a primary sends to its replicas, less than any command with a key."""
+STEPS = f"{KEY_PREFIX}:steps"
 STRANGERS = {f"stranger:{number}": f"value {number}" for number in range(50)}
 
 
@@ -93,29 +95,30 @@ class Applications:
         access = stack.access()
         stack.wait_healthy(access, HEALTHY_SECONDS)
         client = application_client(access)
-        name, prefix = "repeated", f"{KEY_PREFIX}:repeated"
-        lock = FencedLock(client, name, 60, prefix=f"{prefix}:lock")
-        repeated: dict[str, Callable[[], object]] = {
-            "lock": lock.acquire,
-            "queue": lambda: StreamQueue(client, name, prefix=f"{prefix}:queue").put("1"),
-            "board": lambda: Board(client, name, prefix=f"{prefix}:board").add("player", 1, "1"),
-            "broadcast": lambda: Channel(client, name, prefix=f"{prefix}:broadcast").publish("1"),
-            "flags": lambda: Flags(client, name, {"flag": "off"}, prefix=f"{prefix}:flags").declare("flag", "on", 1),
-            "session start": lambda: Sessions(client, 60, prefix=f"{prefix}:session").start(name, {"user": "1"}),
-            "time series": lambda: Series(client, name, prefix=f"{prefix}:series").add(1, 1),
-            "bloom": lambda: Bloom(client, name, 100, prefix=f"{prefix}:bloom").add("member"),
-            "visits": lambda: Visits(client, name, prefix=f"{prefix}:visits").visit(1),
-        }
         silent = []
-        for word, do in repeated.items():
+        for word, do in steps(client).items():
             do()
             before = offset(access)
             do()
             if offset(access) - before < COMMAND_BYTES:
                 silent.append(word)
-        for key in client.scan_iter(match=f"{prefix}:*"):
+        for key in client.scan_iter(match=f"{STEPS}:*"):
             client.delete(key)
         assert silent == []
+
+    def test_a_refusal_is_never_taken_for_done(self, stack: Stack) -> None:
+        """A replica refuses every write, also one in the middle of a script."""
+        access = stack.access()
+        stack.wait_healthy(access, HEALTHY_SECONDS)
+        replica = next(node for node in access.inventory.data_nodes if not observe(access).of(node.name).is_primary)
+        taken = []
+        for word, do in steps(node_client(access, replica, user="app")).items():
+            try:
+                do()
+            except redis.RedisError:
+                continue
+            taken.append(word)
+        assert taken == []
 
     def test_every_careless_use_is_caught_by_a_drill(self, stack: Stack, tmp_path: Path, record_property: Any) -> None:
         missing = set(CARELESS) - ELSEWHERE[self.topology]
@@ -153,6 +156,23 @@ class TestSentinel(Applications):
 @pytest.mark.full
 class TestCluster(Applications):
     topology = "cluster"
+
+
+def steps(client: Any) -> dict[str, Callable[[], object]]:
+    """One step of every use that takes something as done when it is answered."""
+    name = "step"
+    lock = FencedLock(client, name, 60, prefix=f"{STEPS}:lock")
+    return {
+        "lock": lock.acquire,
+        "queue": lambda: StreamQueue(client, name, prefix=f"{STEPS}:queue").put("1"),
+        "board": lambda: Board(client, name, prefix=f"{STEPS}:board").add("player", 1, "1"),
+        "broadcast": lambda: Channel(client, name, prefix=f"{STEPS}:broadcast").publish("1"),
+        "flags": lambda: Flags(client, name, {"flag": "off"}, prefix=f"{STEPS}:flags").declare("flag", "on", 1),
+        "session start": lambda: Sessions(client, 60, prefix=f"{STEPS}:session").start(name, {"user": "1"}),
+        "time series": lambda: Series(client, name, prefix=f"{STEPS}:series").add(1, 1),
+        "bloom": lambda: Bloom(client, name, 100, prefix=f"{STEPS}:bloom").add("member"),
+        "visits": lambda: Visits(client, name, prefix=f"{STEPS}:visits").visit(1),
+    }
 
 
 def put_strangers(access: Access) -> None:
