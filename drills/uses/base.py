@@ -21,7 +21,7 @@ SHORTEST_CELL = 50_000_000
 @dataclass(frozen=True)
 class Facts:
     """One use in one repetition. `events` are in order of their start; `faults` are the times from a fault to the end of its
-    healing.
+    healing, and on until no two nodes of a shard say any more that they are primary.
 
     `lost` is what topology and policy allow to lose for this kind of fault, in seconds of writes before the fault and during it.
     `waits`: the application waits for every replica. `complete`: every event that was recorded is here. `stopped` is the end of

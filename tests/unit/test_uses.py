@@ -3,7 +3,7 @@
 import pytest
 
 from drills.checkers.base import Verdict
-from drills.records import Event, Fault, Phase, Tally
+from drills.records import Event, Fault, Phase, Role, RoleWord, Tally
 from drills.synthetic import ns
 from drills.uses.base import Facts, lost
 from drills.uses.catalogue import CAREFUL, CARELESS, USES, chosen, misfit_of
@@ -48,7 +48,7 @@ def test_a_workload_that_does_not_exist_is_refused_with_those_that_do(words: str
         chosen(words, STACK)
 
 
-def fold_of(*records: Event | Tally | Fault | Phase, sides: int = 1) -> Uses:
+def fold_of(*records: Event | Tally | Fault | Phase | Role, sides: int = 1) -> Uses:
     fold = Uses(["lock"], sides)
     for record in records:
         fold.see(record)
@@ -87,6 +87,32 @@ def test_a_fault_lasts_from_its_begin_to_the_end_of_its_healing() -> None:
     inject = Fault(ns(0.5), ns(0.6), "kill", "crash", "inject", ("node",), (1,))
     fold = fold_of(HOLD, OTHER, Tally(0, "lock", 2), inject, inject._replace(at=ns(4), until=ns(5), stage="healed"))
     assert fold.findings(0.0, False, 0)[0].verdict is Verdict.TRUE
+
+
+def role(at: float, node: str, word: RoleWord, by: str | None = None) -> Role:
+    return Role(ns(at), node, 1, word, by or node)
+
+
+INJECT = Fault(ns(0.2), ns(0.3), "cut", "isolate", "inject", ("old",), (1,))
+HEALED = INJECT._replace(at=ns(0.5), until=ns(0.6), stage="healed")
+
+
+@pytest.mark.parametrize(
+    ("roles", "verdict"),
+    [
+        ([role(0.1, "old", "primary"), role(0.4, "new", "primary"), role(9, "old", "replica")], "true"),
+        ([role(0.1, "old", "primary"), role(0.4, "new", "primary")], "true"),
+        ([role(0.1, "old", "primary"), role(0.4, "new", "primary"), role(0.9, "old", "replica")], "false"),
+        ([role(0.1, "old", "primary"), role(0.4, "old", "replica"), role(0.5, "new", "primary")], "false"),
+        ([role(0.1, "old", "primary"), role(0.4, "new", "primary", by="sentinel")], "false"),
+        ([role(0.1, "old", "primary"), role(0.9, "new", "primary"), role(9, "old", "replica")], "false"),
+    ],
+    ids=["two until 9 s", "two to the end", "two until 0.9 s", "one after the other", "told by another", "after the healing"],
+)
+def test_a_fault_lasts_as_long_as_two_nodes_of_a_shard_say_that_they_are_primary(roles: list[Role], verdict: str) -> None:
+    held = (HOLD._replace(start=ns(8), end=ns(9)), OTHER._replace(start=ns(8.5), end=ns(10)))
+    fold = fold_of(*held, Tally(0, "lock", 2), INJECT, HEALED, *roles)
+    assert fold.findings(0.0, False, 0)[0].verdict == verdict
 
 
 FAULT = ((ns(5), ns(8)),)
