@@ -15,6 +15,7 @@ from typing import Any
 
 import redis
 from redis.cluster import RedisCluster
+from redis.crc import key_slot
 
 Client = Any
 """redis.Redis or redis.cluster.RedisCluster."""
@@ -36,6 +37,16 @@ class NotConfirmed(redis.RedisError):
 
     def __init__(self, confirmed: int, confirm: Confirm) -> None:
         super().__init__(f"confirmed by {confirmed} of {confirm.replicas} replicas within {confirm.within_ms} ms")
+
+
+class NoCommonSlot(ValueError):
+    """A step over several keys that no node of a cluster can take alone."""
+
+    def __init__(self, keys: list[str]) -> None:
+        slots = ", ".join(f"{key} in slot {key_slot(key.encode())}" for key in keys)
+        super().__init__(
+            f"a cluster takes several keys in one step only where they share a slot: {slots}; give all one {{hash tag}}"
+        )
 
 
 @dataclass(frozen=True)
@@ -86,7 +97,10 @@ def _look_again(client: Client) -> None:
 
 
 def run(client: Client, script: Script, keys: list[str], *arguments: Any, confirm: Confirm | None = None) -> Any:
-    """What the script returns; it runs on its server alone, and all `keys` carry one hash tag."""
+    """What the script returns; it runs on its server alone, and all `keys` carry one hash tag. Raises NoCommonSlot where they
+    would have to and do not, before anything is sent."""
+    if len(keys) > 1 and isinstance(client, RedisCluster) and len({key_slot(key.encode()) for key in keys}) > 1:
+        raise NoCommonSlot(keys)
     rest = (len(keys), *keys, *arguments)
     try:
         return call(client, keys[0], "EVALSHA", script.digest, *rest, confirm=confirm)
