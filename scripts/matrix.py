@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Which topology and policy carries which use of Redis: plays every careful workload through drills on throw-away stacks, keeps
 what was measured, and writes docs/guide/choosing.md from it; what `make matrix` does. A part of it can be measured anew with
---topology, --policy and --drill; the rest stays as it was measured before.
+--topology, --policy and --drill; the rest stays as it was measured before. With --careless the careless versions are played
+instead: each has to break somewhere.
 
 Exit code 0 when everything was measured, 20 when a run left no answer. What does not hold is a finding and stands in the page.
 """
@@ -12,22 +13,20 @@ import platform
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import typer
 
-from drills.uses.catalogue import CAREFUL, USES
+from drills.uses.catalogue import CAREFUL, CARELESS
 from operations.errors import ExitCode, InvalidInput
 from scripts._command import JsonOption, make_console, print_json, run
+from scripts._matrix_page import PAGE, POLICIES, RAW, Policy, page
 from tests.live.harness import Stack, throw_away_stack
 from tests.live.harness import run as run_command
 
 ROOT = Path(__file__).resolve().parent.parent
-RAW = ROOT / "bench" / "results" / "choosing.json"
-PAGE = ROOT / "docs" / "guide" / "choosing.md"
 DRILLS = {
     "sentinel": ("crash-primary", "hang-primary", "isolate-primary", "switchover"),
     "cluster": ("crash-primary", "hang-primary", "isolate-primary", "switchover", "reshard"),
@@ -35,24 +34,6 @@ DRILLS = {
 DRILL_NAMES = ",".join(DRILLS["cluster"])
 DRILL_SECONDS = 300
 HEALTHY_SECONDS = 90
-HARMS = ("lost", "missed", "denied", "overlaps", "came_back")
-"""Figures of uses that say what users would notice; the worse of two runs that both hold has more of them."""
-
-
-@dataclass(frozen=True)
-class Policy:
-    """A way to run a topology: what differs from configs/TOPOLOGY.yaml, and what it is in a sentence."""
-
-    name: str
-    settings: Mapping[str, str]
-    sentence: str
-
-
-POLICIES = (
-    Policy("plain", {}, "as shipped: append-only file synced every second, the application does not wait for replicas"),
-    Policy("wait-all", {"objectives.writes": "wait-all"}, "the application waits for every replica (WAIT) and checks the answer"),
-    Policy("snapshots", {"persistence.policy": "rdb"}, "snapshots instead of an append-only file, nobody waits"),
-)
 POLICY_NAMES = ",".join(policy.name for policy in POLICIES)
 FAST: Mapping[str, Mapping[str, str]] = {
     "sentinel": {"sentinel.down_after_seconds": "1", "sentinel.failover_timeout_seconds": "5"},
@@ -61,10 +42,10 @@ FAST: Mapping[str, Mapping[str, str]] = {
 """Time-outs of the measured stacks; shorter ones than in production, so the windows are shorter."""
 
 
-def measure(stack: Stack, policy: Policy, topology: str, drill: str, report: Path) -> dict[str, Any]:
-    """One drill with every careful workload; what programs want to know of it."""
-    names = ",".join(CAREFUL)
-    command = [sys.executable, "scripts/drill.py", "run", drill, "--stack", stack.name, "--workload", names, "--no-up", "--json"]
+def measure(stack: Stack, policy: Policy, topology: str, drill: str, uses: Sequence[str], report: Path) -> dict[str, Any]:
+    """One drill with these workloads; what programs want to know of it."""
+    chosen = ("--workload", ",".join(uses))
+    command = [sys.executable, "scripts/drill.py", "run", drill, "--stack", stack.name, *chosen, "--no-up", "--json"]
     result = run_command([*command, "--report", str(report)], stack.env, DRILL_SECONDS)
     try:
         told = json.loads(result.output)
@@ -77,7 +58,7 @@ def measure(stack: Stack, policy: Policy, topology: str, drill: str, report: Pat
 
 
 def measure_all(
-    topologies: Sequence[str], policies: Sequence[Policy], drills: Sequence[str], reports: Path | None
+    topologies: Sequence[str], policies: Sequence[Policy], drills: Sequence[str], uses: Sequence[str], reports: Path | None
 ) -> list[dict[str, Any]]:
     """Every drill on a stack of every topology and policy, one stack after the other; all are removed. `reports` keeps theirs."""
     console = make_console(stderr=True)
@@ -94,7 +75,7 @@ def measure_all(
                     for drill in (drill for drill in DRILLS[topology] if drill in drills):
                         stack.wait_healthy(access, HEALTHY_SECONDS)
                         report = (reports or Path(folder)) / f"{topology}-{policy.name}-{drill}"
-                        found = measure(stack, policy, topology, drill, report)
+                        found = measure(stack, policy, topology, drill, uses, report)
                         runs.append(found)
                         console.print(f"  {drill}: {found['result']}: {found['summary']}", markup=False)
     return runs
@@ -112,85 +93,6 @@ def place(run: Mapping[str, Any]) -> tuple[int, int, int]:
     topology = str(run["topology"])
     policies = [policy.name for policy in POLICIES]
     return list(DRILLS).index(topology), policies.index(run["policy"]), DRILLS[topology].index(run["drill"])
-
-
-class Fate(NamedTuple):
-    """Verdict and sentence of a use in a drill, and whether its users lost something within what was promised."""
-
-    verdict: str
-    drill: str
-    sentence: str
-    harmed: bool
-
-    @property
-    def words(self) -> str:
-        if self.verdict == "true":
-            return "holds, with losses" if self.harmed else "holds"
-        return {"false": "**breaks**", "unknown": "not known"}[self.verdict]
-
-
-def worst(runs: Sequence[Mapping[str, Any]], use: str) -> Fate:
-    """How a use fared in the run in which it fared worst, by its verdict and then by what was lost; unknown where it was never
-    played."""
-    order = {"false": 0, "unknown": 1, "true": 2}
-    found = [(run, told) for run in runs for told in run["workloads"] if told["name"] == use]
-    if not found:
-        return Fate("unknown", "", "not measured", False)
-
-    def harm(told: Mapping[str, Any]) -> float:
-        return float(sum(told["figures"].get(name, 0) for name in HARMS))
-
-    run, told = min(found, key=lambda one: (order[one[1]["verdict"]], -harm(one[1])))
-    return Fate(str(told["verdict"]), str(run["drill"]), str(told["sentence"]), harm(told) > 0)
-
-
-def small(title: str) -> str:
-    """A title inside a sentence."""
-    return title[:1].lower() + title[1:]
-
-
-def page(data: Mapping[str, Any]) -> str:
-    """The page of the guide, made from what was measured and from nothing else."""
-    runs = data["runs"]
-    topologies = list(dict.fromkeys(run["topology"] for run in runs))
-    policies = [policy for policy in POLICIES if any(run["policy"] == policy.name for run in runs)]
-    days = sorted({run["measured"] for run in runs})
-    when = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
-    played = {one: dict.fromkeys(f"`{run['drill']}`" for run in runs if run["topology"] == one) for one in topologies}
-    drills = "; ".join(f"{topology}: {', '.join(names)}" for topology, names in played.items())
-    lines = [
-        "# Which topology and policy for which use?", "",
-        f"Made by `make matrix` from [what was measured]({os.path.relpath(RAW, PAGE.parent)}); do not edit. Every careful use of "
-        "[applications/](applications.md) was played through drills on a stack of each kind, one run each "
-        f"({drills}; {when}, {data['machine']}). A cell is the worst of these drills, against what topology and policy can "
-        "promise: under `plain` a failover may lose the writes of its last second, a partition those until the lag limit stops "
-        "the old primary. *holds* means within that, *with losses* that users lost something, and the "
-        "sentences say how much; *not known* is what "
-        "could not be told, for instance because the machine stood still.", "",
-        *(f"- **{policy.name}**: {policy.sentence}" for policy in policies), "",
-    ]  # fmt: skip
-    for topology in topologies:
-        lines += [
-            f"## {topology}",
-            "",
-            "| use | " + " | ".join(p.name for p in policies) + " |",
-            "|---" * (len(policies) + 1) + "|",
-        ]
-        own = {p.name: [r for r in runs if r["topology"] == topology and r["policy"] == p.name] for p in policies}
-        for use in data["uses"]:
-            cells = []
-            for policy in policies:
-                fate = worst(own[policy.name], use)
-                cells.append(fate.words + (f" in {fate.drill}" if fate.words != "holds" and fate.drill else ""))
-            lines.append(f"| {use} | " + " | ".join(cells) + " |")
-        lines.append("")
-        for use in data["uses"]:
-            lines.append(f"**{use}**: {small(USES[use].title) if use in USES else use}.")
-            for policy in policies:
-                fate = worst(own[policy.name], use)
-                lines.append(f"- {policy.name} {fate.words}{f', {fate.drill}' if fate.drill else ''}: {fate.sentence}.")
-            lines.append("")
-    return "\n".join(lines)
 
 
 def read_before() -> dict[str, Any] | None:
@@ -211,13 +113,14 @@ def main(
     drill: Annotated[str, typer.Option(metavar="D,...", help="Drills to play.")] = DRILL_NAMES,
     reports: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep the report of every drill there.")] = None,
     again: Annotated[bool, typer.Option("--again", help="Only write the page anew from what was measured before.")] = False,
+    careless: Annotated[bool, typer.Option("--careless", help="Play the careless versions instead.")] = False,
 ) -> ExitCode:
     """Measure which topology and policy carries which use of Redis, and write docs/guide/choosing.md."""
+    before = read_before()
     if again:
-        kept = read_before()
-        if kept is None:
+        if before is None:
             raise InvalidInput(f"{RAW} is not there; measure first: make matrix")
-        data = kept
+        data = before
     else:
         topologies = [word for word in topology.split(",") if word]
         drills = [word for word in drill.split(",") if word]
@@ -227,12 +130,11 @@ def main(
             raise InvalidInput(
                 f"nothing to measure: topologies are {','.join(FAST)}, policies {POLICY_NAMES}, drills {DRILL_NAMES}"
             )
-        runs = measure_all(topologies, policies, drills, reports)
-        before = read_before()
-        data = {
-            "machine": f"{os.cpu_count()} processors, {platform.machine()}", "uses": CAREFUL,
-            "runs": merged(before["runs"] if before else [], runs),
-        }  # fmt: skip
+        runs = measure_all(topologies, policies, drills, CARELESS if careless else CAREFUL, reports)
+        data = {"runs": [], "careless": [], **(before or {})}
+        data |= {"machine": f"{os.cpu_count()} processors, {platform.machine()}", "uses": CAREFUL}
+        kept = "careless" if careless else "runs"
+        data[kept] = merged(data[kept], runs)
         RAW.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
     PAGE.write_text(page(data), encoding="utf-8")
     if as_json:

@@ -3,7 +3,8 @@
 import json
 from typing import Any
 
-from scripts.matrix import PAGE, RAW, merged, page, worst
+from scripts._matrix_page import PAGE, RAW, UNBROKEN, WIDTH, page, worst
+from scripts.matrix import merged
 
 
 def ran(policy: str, drill: str, **verdicts: str) -> dict[str, Any]:
@@ -64,7 +65,7 @@ def test_what_is_measured_anew_takes_the_place_of_what_was_measured_before_and_o
 
 
 def test_the_page_names_the_drills_that_were_played_and_no_others() -> None:
-    assert "(cluster: `switchover`; 2026-01-01" in page(data(ran("plain", "switchover", lock="true")))
+    assert "(cluster: `switchover`; 2026-01-01" in " ".join(page(data(ran("plain", "switchover", lock="true"))).split())
 
 
 def test_of_runs_that_all_hold_the_one_with_most_losses_is_told() -> None:
@@ -72,3 +73,34 @@ def test_of_runs_that_all_hold_the_one_with_most_losses_is_told() -> None:
     loss["workloads"][0]["figures"] = {"lost": 5}
     assert worst([calm, loss], "queue") == ("true", "isolate-primary", "queue in isolate-primary", True)
     assert "| queue | holds, with losses in isolate-primary |" in page(data(calm, loss))
+
+
+def careless(topology: str, drill: str, verdict: str) -> dict[str, Any]:
+    told = {"name": "near-cache-careless", "verdict": verdict, "sentence": f"old in {drill}", "figures": {}}
+    return {**ran("plain", drill), "topology": topology, "workloads": [told]}
+
+
+def test_a_careless_version_is_told_by_the_drill_that_breaks_it_and_by_why_none_does() -> None:
+    runs = [careless("sentinel", "hang-primary", "false"), careless("sentinel", "crash-primary", "true")]
+    told = page(
+        {**data(ran("plain", "switchover", lock="true")), "careless": [*runs, careless("cluster", "hang-primary", "true")]}
+    )
+    assert "| near-cache-careless | breaks in hang-primary | not broken |" in told
+    assert "- sentinel, hang-primary: old in hang-primary." in told
+    reason = UNBROKEN["near-cache-careless", "cluster"]
+    assert reason in " ".join(told.split())
+    assert "The careless versions" not in page(data(ran("plain", "switchover", lock="true")))
+
+
+def test_policies_that_were_played_through_other_drills_say_which() -> None:
+    runs = [ran("plain", "crash-primary", lock="true"), ran("plain", "switchover", lock="true")]
+    told = page(data(*runs, ran("wait-all", "crash-primary", lock="true")))
+    assert "cluster under plain: `crash-primary`, `switchover`; cluster under wait-all: `crash-primary`;" in " ".join(
+        told.split()
+    )
+
+
+def test_lines_of_text_are_not_wider_than_others_in_the_guide() -> None:
+    long = ran("plain", "switchover", lock="true")
+    long["workloads"][0]["sentence"] = "many words " * 40
+    assert max(map(len, page(data(long)).splitlines())) <= WIDTH
