@@ -33,6 +33,15 @@ def per_stretch(admitted: Sequence[Event]) -> list[tuple[int, Event]]:
     return found
 
 
+def for_certain(admitted: Sequence[Event]) -> list[tuple[int, Event]]:
+    """In the stretch as long as the window that ends with the answer to each: those that were asked and answered within it. For
+    limiters that do not tell the moment on the server: what counted at either edge is left out, in favour of the limiter."""
+    window = int(WINDOW_SECONDS * SECOND)
+    return [
+        (sum(other.end <= event.end and other.start >= event.end - window for other in admitted), event) for event in admitted
+    ]
+
+
 def judge_as(use: str, title: str, facts: Facts, count: Count, limit: int) -> Finding:
     """The judgement of a limiter; `limit` is how many may count together."""
     admitted = facts.of("admit")
@@ -86,5 +95,6 @@ LIMITERS = (
     _use("limiter-fixed", "Rate limit per window", per_window, LIMIT),
     _use("limiter-sliding", "Rate limit per sliding window", per_stretch, LIMIT),
     _use("limiter-bucket", "Rate limit by token bucket", per_stretch, 2 * LIMIT),
+    _use("limiter-limits", "Rate limit by the library limits", for_certain, 2 * LIMIT),
     _use("limiter-careless", "Rate limit by GET, INCR and EXPIRE", per_window, LIMIT, "limiter-fixed"),
 )

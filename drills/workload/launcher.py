@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import importlib.util
 import io
 import json
 import os
@@ -12,7 +13,7 @@ import threading
 import time
 import zipfile
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -39,6 +40,10 @@ _MODULES = (
     "operations/__init__.py",
     "operations/cluster_client.py",
 )
+LIBRARIES = {"limiter-limits": ("limits", "deprecated", "wrapt", "packaging")}
+"""Libraries that a workload needs and the client image has not. They go along as they are in this environment, without their
+compiled parts, which they can do without."""
+_LIBRARY_FILES = (".py", ".lua")
 _BOOTSTRAP = (
     "import sys,base64,tempfile;"
     "code=tempfile.NamedTemporaryFile(suffix='.zip');"
@@ -96,15 +101,26 @@ class Beside:
         return ["docker", "exec", "--interactive", self.name, "python3", "-c"]
 
 
-def code() -> bytes:
-    """What runs in the container, as a zip archive."""
+def code(libraries: Iterable[str] = ()) -> bytes:
+    """What runs in the container, as a zip archive. Raises ToolkitError when a library is not in this environment."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in _MODULES:
             path = _ROOT / name
             for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
                 archive.write(file, file.relative_to(_ROOT).as_posix())
+        for name in libraries:
+            folder = _library(name)
+            for file in sorted(file for file in folder.rglob("*") if file.suffix in _LIBRARY_FILES):
+                archive.write(file, file.relative_to(folder.parent).as_posix())
     return buffer.getvalue()
+
+
+def _library(name: str) -> Path:
+    found = importlib.util.find_spec(name)
+    if found is None or not found.submodule_search_locations:
+        raise ToolkitError(f"the library {name} is not in this environment; run `make setup`, which makes it anew")
+    return Path(found.submodule_search_locations[0])
 
 
 class Process:
@@ -246,10 +262,11 @@ def start_process(
     what: str = "the load",
 ) -> Process:
     """Start a client process (on this machine when there is no `place`) and wait until it is ready for commands."""
+    carried = base64.b64encode(code(library for use in told.get("uses", ()) for library in LIBRARIES.get(use, ())))
     command = place.command() if place else [sys.executable, "-c"]
     process = Process(command, module, keep, what)
     try:
-        process.tell(base64.b64encode(code()))
+        process.tell(carried)
         process.tell(json.dumps(told).encode())
         process.wait_answer(READY_SECONDS)
     except BaseException:

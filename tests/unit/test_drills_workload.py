@@ -3,12 +3,15 @@
 import io
 import json
 import re
+import subprocess
+import sys
 import threading
 import time
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,6 +32,7 @@ from drills.workload.plan import KEY_PREFIX, Load, feasible, lanes
 from drills.workload.pulse import Pulse
 from drills.workload.settings import LaneSettings, Settings, Target
 from drills.workload.watch import node_flags, replicas_in_sync
+from operations.errors import ToolkitError
 from tests.unit.states import inventory_of
 
 SETTINGS = Settings("r1", "cluster", (Target("node-1-1", "10.0.0.1", 6379),), "app", "secret-word", read_every=0)
@@ -462,6 +466,20 @@ def test_the_code_for_the_container_is_complete_and_needs_no_package_that_is_not
             assert not {"pydantic", "docker", "topologies"} & {module.partition(".")[0] for module in imported}, name
             toolkit = {f"{module.replace('.', '/')}.py" for module in imported if module.startswith("operations")}
             assert toolkit <= set(names), f"{name} needs {toolkit - set(names)}"
+
+
+def test_a_library_goes_along_with_the_use_that_needs_it_and_does_without_its_compiled_parts(tmp_path: Path) -> None:
+    carried = tmp_path / "code.zip"
+    carried.write_bytes(launcher.code(launcher.LIBRARIES["limiter-limits"]))
+    ask = "import sys; sys.path.insert(0, sys.argv[1]); import applications.library_limiter, limits, wrapt; print(wrapt.__file__)"
+    told = subprocess.run([sys.executable, "-I", "-c", ask, str(carried)], capture_output=True, text=True, check=False)
+    assert told.stdout.startswith(str(carried)), told.stderr
+    assert b"limits/" not in launcher.code()
+
+
+def test_a_library_that_is_missing_is_named_with_what_to_do() -> None:
+    with pytest.raises(ToolkitError, match="no_such_library is not in this environment; run `make setup`"):
+        launcher.code(["no_such_library"])
 
 
 def test_the_container_gets_no_secret_in_its_arguments_and_a_fixed_address() -> None:

@@ -154,15 +154,25 @@ def test_the_pulumi_packages_are_those_that_the_toolchain_provides() -> None:
     assert locked["pulumi-docker"] == versions["PULUMI_DOCKER_VERSION"]
 
 
-def test_every_locked_package_has_hashes_and_no_index_is_named() -> None:
-    text = (ROOT / "requirements.txt").read_text()
+@pytest.mark.parametrize(("folder", "least"), [(".", 41), ("applications", 5)])
+def test_every_locked_package_has_hashes_and_no_index_is_named(folder: str, least: int) -> None:
+    text = (ROOT / folder / "requirements.txt").read_text()
     entries = re.findall(r"^[A-Za-z0-9_.-]+==.*?(?=^[A-Za-z0-9]|\Z)", text, re.MULTILINE | re.DOTALL)
-    assert len(entries) > 40
+    assert len(entries) >= least
     assert [entry.split()[0] for entry in entries if "--hash=sha256:" not in entry] == []
     assert "://" not in text
 
 
-def test_everything_that_is_asked_for_is_locked() -> None:
-    asked = re.findall(r"^([A-Za-z-]+)", (ROOT / "requirements.in").read_text(), re.MULTILINE)
-    locked = set(re.findall(r"^([a-z0-9-]+)==", (ROOT / "requirements.txt").read_text(), re.MULTILINE))
-    assert [name for name in asked if name.lower() not in locked] == []
+def locked_in(folder: str) -> dict[str, str]:
+    return dict(re.findall(r"^([a-z0-9-]+)==(\S+)", (ROOT / folder / "requirements.txt").read_text(), re.MULTILINE))
+
+
+@pytest.mark.parametrize("folder", [".", "applications"])
+def test_everything_that_is_asked_for_is_locked(folder: str) -> None:
+    asked = re.findall(r"^([A-Za-z-]+)", (ROOT / folder / "requirements.in").read_text(), re.MULTILINE)
+    assert [name for name in asked if name.lower() not in locked_in(folder)] == []
+
+
+def test_a_package_of_both_locks_has_one_version() -> None:
+    ours, theirs = locked_in("."), locked_in("applications")
+    assert {name: theirs[name] for name in ours if name in theirs} == {name: ours[name] for name in theirs if name in ours}

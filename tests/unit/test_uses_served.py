@@ -97,6 +97,16 @@ def test_a_bucket_may_be_emptied_while_it_fills_again() -> None:
     assert broken(judged("limiter-bucket", admitted(21, 2.0))) == {"admitted"}
 
 
+def test_where_the_moment_on_the_server_is_not_told_only_what_surely_lay_in_one_window_counts() -> None:
+    def asked(times: int, start: float, end: float) -> list[Event]:
+        return [event("admit", "n", start, end) for _ in range(times)]
+
+    assert judged("limiter-limits", [*asked(10, 2.9, 2.95), *asked(10, 3.0, 3.05)]).verdict is Verdict.TRUE
+    assert broken(judged("limiter-limits", [*asked(10, 2.9, 2.95), *asked(11, 3.0, 3.05)])) == {"admitted"}
+    assert judged("limiter-limits", [*asked(11, 1.9, 2.95), *asked(10, 3.0, 3.05)]).verdict is Verdict.TRUE
+    assert judged("limiter-limits", [*asked(11, 2.9, 3.95), *asked(10, 3.0, 3.05)]).verdict is Verdict.TRUE
+
+
 def test_names_are_limited_each_by_itself() -> None:
     assert judged("limiter-fixed", [*admitted(10, 2, "a"), *admitted(10, 2, "b")]).verdict is Verdict.TRUE
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The virtual environment .venv with exactly the packages of requirements.txt, every one checked against its hash.
+# The virtual environment .venv with exactly the packages of requirements.txt, and those that only the uses in applications/ need,
+# every one checked against its hash.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 STEP_NAME=python
@@ -22,7 +23,7 @@ find_python() {
 }
 
 # The place is part of it: scripts in an environment name their interpreter by its absolute path.
-wanted_stamp() { printf '%s %s\n' "$(hash_of requirements.txt)" "$REPO_ROOT"; }
+wanted_stamp() { printf '%s %s\n' "$(hash_of requirements.txt applications/requirements.txt)" "$REPO_ROOT"; }
 
 is_complete() {
     [ "$(cat "$STAMP" 2>/dev/null)" = "$(wanted_stamp)" ] && "$VENV/bin/python" -c '' 2>/dev/null
@@ -36,7 +37,7 @@ make_environment() {
     rm -rf "$VENV"
     "$python" -m venv "$VENV"
     "$VENV/bin/python" -m pip install --disable-pip-version-check --no-input --require-hashes \
-        --requirement "$REPO_ROOT/requirements.txt"
+        --requirement "$REPO_ROOT/requirements.txt" --requirement "$REPO_ROOT/applications/requirements.txt"
     # Scripts and Pulumi's program import the packages of this checkout by name.
     local site
     site="$("$VENV/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"

@@ -1,6 +1,6 @@
 """Rate limits: more requests than may pass.
 
-admit   subject name, value the moment in microseconds of the server's clock
+admit   subject name, value the moment in microseconds of the server's clock (of the client's with `limits`)
 refuse  subject name
 ask     an attempt that failed, or whose end nobody knows
 """
@@ -57,6 +57,15 @@ class BucketUse(LimiterUse):
     kind = TokenBucket
 
 
+class LibraryUse(LimiterUse):
+    name = "limiter-limits"
+
+    def limiter(self, actor: Actor) -> Any:
+        from applications.library_limiter import LibraryLimiter  # noqa: PLC0415 - no other use needs more than redis-py
+
+        return LibraryLimiter(actor.client, LIMIT, int(WINDOW_SECONDS), self.stage.prefix)
+
+
 class _DyingClient:
     """A client whose process now and then dies between INCR and EXPIRE."""
 
@@ -78,4 +87,4 @@ class CarelessLimiterUse(LimiterUse):
         return CarelessLimiter(_DyingClient(actor), LIMIT, WINDOW_SECONDS, self.stage.prefix)
 
 
-LIMITERS: tuple[type[Use], ...] = (FixedUse, SlidingUse, BucketUse, CarelessLimiterUse)
+LIMITERS: tuple[type[Use], ...] = (FixedUse, SlidingUse, BucketUse, LibraryUse, CarelessLimiterUse)

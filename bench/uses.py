@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """What the careful uses of `applications/` cost: next to the bare commands that they need, and to established libraries.
 
-usage: bench/applications.py [USE …] [--rounds N] [--seconds S] [--topology standalone|cluster] [--out FILE]
+usage: bench/uses.py [USE …] [--rounds N] [--seconds S] [--topology standalone|cluster] [--out FILE]
 
 One client, one request at a time, on a throw-away stack; the ways of a use take turns, so that a slow moment of the machine hits
-all of them. Ratios are operations per second against the bare commands; `limits` is compared when it is installed in .venv.
+all of them. Ratios are operations per second against the bare commands, sent one after the other. `bare, together` sends those
+that do not need each other's answers in one pipeline: faster, but not atomic either.
 """
 
-import importlib.util
 import itertools
 import json
 import os
@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
+import limits
 import redis
 import typer
 from redis.cache import CacheConfig, DefaultCache
@@ -27,13 +28,14 @@ from rich.table import Table
 from applications.bloom import Bloom
 from applications.board import Board
 from applications.cache import Cache
+from applications.library_limiter import storage_on
 from applications.limiter import FixedWindow, SlidingWindow, TokenBucket
 from applications.lock import FencedLock
 from applications.near import Near, NearRows
 from applications.queue import GROUP, StreamQueue
 from applications.series import Series
 from applications.session import Sessions
-from applications.visits import Visits
+from applications.visits import KEPT_SECONDS, Visits
 from operations.clients import application_client
 from operations.connect import endpoint
 from operations.errors import UsageError
@@ -41,10 +43,28 @@ from scripts._command import make_console, run
 from tests.live.harness import throw_away_stack
 
 Operation = Callable[[], object]
+Send = Callable[..., list[Any]]
+"""Sends commands, each a tuple of words, and returns their replies."""
 Ways = Mapping[str, Operation]
 PREFIX = "redis-topologies:bench"
 MUCH = 1_000_000_000
 FIELDS = {"user": "42", "seen": "now"}
+
+
+def bare_ways(client: Any, operation: Callable[[Send], object]) -> Ways:
+    """The bare commands, one after the other and together."""
+
+    def one_by_one(*commands: tuple[Any, ...]) -> list[Any]:
+        return [client.execute_command(*command) for command in commands]
+
+    def together(*commands: tuple[Any, ...]) -> list[Any]:
+        pipeline = client.pipeline(transaction=False)
+        for command in commands:
+            pipeline.execute_command(*command)
+        replies: list[Any] = pipeline.execute()
+        return replies
+
+    return {"bare": lambda: operation(one_by_one), "bare, together": lambda: operation(together)}
 
 
 def lock(client: Any) -> Ways:
@@ -55,17 +75,16 @@ def lock(client: Any) -> Ways:
         assert ours.acquire() is not None
         ours.release()
 
-    def bare() -> None:
-        client.set(f"{PREFIX}:{{bare}}", "owner", nx=True, px=10_000)
-        client.incr(f"{PREFIX}:{{bare}}:token")
-        client.get(f"{PREFIX}:{{bare}}")
-        client.delete(f"{PREFIX}:{{bare}}")
+    def bare(send: Send) -> None:
+        key = f"{PREFIX}:{{bare}}"
+        send(("SET", key, "owner", "NX", "PX", 10_000), ("INCR", f"{key}:token"))
+        send(("GET", key), ("DEL", key))
 
     def library() -> None:
         theirs.acquire(blocking=False)
         theirs.release()
 
-    return {"careful": careful, "bare": bare, "redis-py Lock": library}
+    return {"careful": careful, **bare_ways(client, bare), "redis-py Lock": library}
 
 
 def queue(client: Any) -> Ways:
@@ -81,17 +100,16 @@ def queue(client: Any) -> Ways:
         assert job is not None
         ours.done(job)
 
-    def bare() -> None:
+    def bare(send: Send) -> None:
         number = next(numbers)
-        client.set(f"{PREFIX}:{{bare}}:{number}", 1, nx=True, ex=600)
-        client.xadd(key, {"job": number, "body": "body"})
-        client.xpending_range(key, GROUP, "-", "+", 1, idle=30_000)
-        entry = client.execute_command("XREADGROUP", "GROUP", GROUP, "worker", "COUNT", 1, "STREAMS", key, ">")
+        put = ("SET", f"{PREFIX}:{{bare}}:{number}", 1, "NX", "EX", 600)
+        send(put, ("XADD", key, "*", "job", number, "body", "body"))
+        abandoned = ("XPENDING", key, GROUP, "IDLE", 30_000, "-", "+", 1)
+        _, entry = send(abandoned, ("XREADGROUP", "GROUP", GROUP, "worker", "COUNT", 1, "STREAMS", key, ">"))
         name = (next(iter(entry.values()))[0][0] if isinstance(entry, dict) else entry[0][1][0])[0]
-        client.xack(key, GROUP, name)
-        client.xdel(key, name)
+        send(("XACK", key, GROUP, name), ("XDEL", key, name))
 
-    return {"careful": careful, "bare": bare}
+    return {"careful": careful, **bare_ways(client, bare)}
 
 
 def cache(client: Any) -> Ways:
@@ -108,22 +126,11 @@ def limiter(client: Any) -> Ways:
         limiter = kind(client, 1_000_000, 0.05, PREFIX)
         ways[name] = lambda limiter=limiter, name=name: limiter.ask(name)  # type: ignore[misc]
 
-    def bare() -> None:
-        client.incr(f"{PREFIX}:{{bare}}:count")
-        client.expire(f"{PREFIX}:{{bare}}:count", 1)
-
-    ways["bare"] = bare
-    if importlib.util.find_spec("limits") is not None and isinstance(client, redis.Redis):
-        ways |= _limits(client)
-    return ways
-
-
-def _limits(client: Any) -> Ways:
-    limits: Any = importlib.import_module("limits")
-    storage = limits.storage.RedisStorage("redis://", connection_pool=client.connection_pool)
-    item = limits.RateLimitItemPerSecond(MUCH)
+    key = f"{PREFIX}:{{bare}}:count"
+    ways |= bare_ways(client, lambda send: send(("INCR", key), ("EXPIRE", key, 1)))
+    storage, item = storage_on(client, PREFIX), limits.RateLimitItemPerSecond(MUCH)
     fixed, moving = limits.strategies.FixedWindowRateLimiter(storage), limits.strategies.MovingWindowRateLimiter(storage)
-    return {"limits, fixed": lambda: fixed.hit(item, PREFIX), "limits, moving": lambda: moving.hit(item, PREFIX)}
+    return {**ways, "limits, fixed": lambda: fixed.hit(item, "theirs"), "limits, moving": lambda: moving.hit(item, "moving")}
 
 
 def session(client: Any) -> Ways:
@@ -132,35 +139,33 @@ def session(client: Any) -> Ways:
     ours.start("ours", FIELDS)
     client.hset(key, mapping=FIELDS)
 
-    def bare() -> None:
-        client.hset(key, mapping=FIELDS)
-        client.pexpire(key, 600_000)
-        client.hgetall(key)
-
-    return {"careful": lambda: ours.use("ours", FIELDS), "bare": bare}
+    fields = [part for pair in FIELDS.items() for part in pair]
+    bare = bare_ways(client, lambda send: send(("HSET", key, *fields), ("PEXPIRE", key, 600_000), ("HGETALL", key)))
+    return {"careful": lambda: ours.use("ours", FIELDS), **bare}
 
 
 def leaderboard(client: Any) -> Ways:
     """Points of one operation."""
     numbers, ours = itertools.count(), Board(client, "ours", prefix=PREFIX)
 
-    def bare() -> None:
-        client.set(f"{PREFIX}:{{bare}}:once:{next(numbers)}", 1, nx=True, ex=600)
-        client.zincrby(f"{PREFIX}:{{bare}}:board", 1, "player")
+    def bare(send: Send) -> None:
+        key = f"{PREFIX}:{{bare}}"
+        send(("SET", f"{key}:once:{next(numbers)}", 1, "NX", "EX", 600), ("ZINCRBY", f"{key}:board", 1, "player"))
 
-    return {"careful": lambda: ours.add("player", 1, str(next(numbers))), "bare": bare}
+    return {"careful": lambda: ours.add("player", 1, str(next(numbers))), **bare_ways(client, bare)}
 
 
 def visits(client: Any) -> Ways:
     """One visitor."""
     numbers, ours = itertools.cycle(range(100_000)), Visits(client, "ours", prefix=PREFIX)
 
-    def bare() -> None:
-        number = next(numbers)
-        client.pfadd(f"{PREFIX}:{{bare}}:about", number)
-        client.setbit(f"{PREFIX}:{{bare}}:bits", number, 1)
+    def bare(send: Send) -> None:
+        number, about, bits = next(numbers), f"{PREFIX}:{{bare}}:about", f"{PREFIX}:{{bare}}:bits"
+        send(
+            ("PFADD", about, number), ("SETBIT", bits, number, 1), ("EXPIRE", about, KEPT_SECONDS), ("EXPIRE", bits, KEPT_SECONDS)
+        )
 
-    return {"careful": lambda: ours.visit(next(numbers)), "bare": bare}
+    return {"careful": lambda: ours.visit(next(numbers)), **bare_ways(client, bare)}
 
 
 def near(client: Any) -> Ways:
@@ -196,12 +201,11 @@ def series(client: Any) -> Ways:
     """One measurement."""
     numbers, ours, key = itertools.count(1), Series(client, "ours", prefix=PREFIX), f"{PREFIX}:{{bare}}:series"
 
-    def bare() -> None:
+    def bare(send: Send) -> None:
         number = next(numbers)
-        client.xadd(key, {"v": number}, id=f"{number}-0")
-        client.pexpire(key, 600_000)
+        send(("XADD", key, f"{number}-0", "v", 1.0), ("PEXPIRE", key, 600_000))
 
-    return {"careful": lambda: ours.add(next(numbers), 1.0), "bare": bare}
+    return {"careful": lambda: ours.add(next(numbers), 1.0), **bare_ways(client, bare)}
 
 
 USES: dict[str, Callable[[Any], Ways]] = {
