@@ -23,6 +23,7 @@ from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 from applications.call import TROUBLES, Client, Script, run
+from applications.origin import OriginDown
 
 Loader = Callable[[str], tuple[int, str] | None]
 """From key to version and value, or None where the origin has no such row; may raise OriginDown."""
@@ -43,10 +44,6 @@ if ARGV[2] == '0' then return redis.call('DEL', KEYS[1]) end
 redis.call('SET', KEYS[1], 'down', 'PX', ARGV[2])
 return 1
 """)
-
-
-class OriginDown(Exception):
-    """The database does not answer."""
 
 
 class Found(NamedTuple):

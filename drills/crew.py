@@ -5,7 +5,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -46,10 +46,11 @@ def as_node(where: Place, beside: NodeEntry) -> NodeEntry:
 
 @dataclass(frozen=True)
 class Played:
-    """The uses that are played beside the load."""
+    """The uses that are played beside the load; `origin_url` names the PostgreSQL behind their caches, if any."""
 
     names: Sequence[str] = ()
     seed: int = 0
+    origin_url: str = field(default="", repr=False)
 
 
 class Crew:
@@ -80,7 +81,7 @@ class Crew:
         for side in self._settings if played.names else ():
             reached = cut_off_shards if side == CUT_OFF else None
             self._use_settings[side] = use_settings(
-                access, load, run, slots, played.names, played.seed, SHARED, inside, side, reached
+                access, load, run, slots, played.names, played.seed, SHARED, inside, side, reached, played.origin_url
             )
         self._uses: list[Process] = []
         self._stack = contextlib.ExitStack()

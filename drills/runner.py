@@ -53,7 +53,7 @@ class Order:
     """What the user asks for. `inside`: clients run in the stack's network; else on this machine, through published ports.
     `patience_seconds`: so long may the stack take to reach its steady state before the drill is refused. `apply`: a `pulumi up`
     after the last repetition must keep all roles. `uses`: names of `drills.uses.catalogue` that are played beside the load;
-    `left_out`: a sentence for each that the stack cannot carry."""
+    `left_out`: a sentence for each that the stack cannot carry. `origin_url`: a PostgreSQL behind their caches."""
 
     drill: Drill
     directory: Path
@@ -65,6 +65,7 @@ class Order:
     apply: bool = True
     uses: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    origin_url: str = field(default="", repr=False)
 
 
 class Runner:
@@ -174,7 +175,7 @@ class Runner:
         cut_off = shards if self._drill.fault.clients_inside else []
         run = f"{self._run}-{number}"
         order = self._order
-        played = Played(order.uses, order.seed + number)
+        played = Played(order.uses, order.seed + number, order.origin_url)
         with Crew(self._access, self._engine, self._load, run, slots, order.inside, file, self._lanes, cut_off, played) as crew:
             self._lanes += crew.lanes
             self._agree_on_time(crew, file)

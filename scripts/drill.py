@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.table import Table
 
+from applications.origin import postgres_at
 from drills import journal as journals
 from drills.checkers.base import Verdict
 from drills.definition import catalogue, find
@@ -18,7 +19,7 @@ from drills.journal import Journal, worst_uses
 from drills.runner import STEADY_SECONDS, Order, Runner
 from drills.uses.catalogue import USES, chosen
 from drills.workload.plan import Load
-from operations.errors import ExitCode
+from operations.errors import ExitCode, InvalidInput
 from operations.inventory import Access, load_access
 from scripts._command import JsonOption, StackOption, make_console, print_json, run
 
@@ -43,6 +44,10 @@ FromOption = Annotated[
 WorkloadOption = Annotated[
     str | None,
     typer.Option(metavar="W,...", help="Uses of Redis to play: names that `workloads` shows, or all, or careless."),
+]
+OriginOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="A file with the URL of a PostgreSQL database behind the caches, instead of SQLite."),
 ]
 UpOption = Annotated[
     bool, typer.Option("--up/--no-up", help="Whether another `pulumi up` after the last repetition must keep all roles.")
@@ -87,11 +92,13 @@ def run_drill(
     acks: AcksOption = 0,
     place: FromOption = "network",
     workload: WorkloadOption = None,
+    origin: OriginOption = None,
     apply: UpOption = True,
     as_json: JsonOption = False,
 ) -> ExitCode:
     """Run one drill and write its report."""
     drill = find(name)
+    origin_url = read_origin(origin) if origin else ""
     access = load_access(stack)
     uses, left_out = chosen(workload, access.inventory) if workload is not None else ((), ())
     order = Order(
@@ -104,6 +111,7 @@ def run_drill(
         apply=apply,
         uses=uses,
         left_out=left_out,
+        origin_url=origin_url,
     )
     journal = carry_out(access, order)
     if as_json:
@@ -111,6 +119,16 @@ def run_drill(
     else:
         show_table(journal, order.directory)
     return journal.exit_code
+
+
+def read_origin(file: Path) -> str:
+    """The URL in a file, which keeps its password out of the arguments. Raises InvalidInput."""
+    try:
+        url = file.read_text(encoding="utf-8").strip()
+        postgres_at(url)
+    except (OSError, ValueError) as error:
+        raise InvalidInput(f"--origin {file} cannot be used: {error}") from None
+    return url
 
 
 @app.command("run-all")

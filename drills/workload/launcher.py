@@ -40,8 +40,9 @@ _MODULES = (
     "operations/__init__.py",
     "operations/cluster_client.py",
 )
-LIBRARIES = {"limiter-limits": ("limits", "deprecated", "wrapt", "packaging")}
-"""Libraries that a workload needs and the client image has not. They go along as they are in this environment, without their
+LIMITS = ("limits", "deprecated", "wrapt", "packaging")
+POSTGRES = ("pg8000", "scramp", "asn1crypto", "dateutil")
+"""Libraries that workloads need and the client image has not. They go along as they are in this environment, without their
 compiled parts, which they can do without."""
 _LIBRARY_FILES = (".py", ".lua")
 _BOOTSTRAP = (
@@ -112,6 +113,8 @@ def code(libraries: Iterable[str] = ()) -> bytes:
         for name in libraries:
             folder = _library(name)
             for file in sorted(file for file in folder.rglob("*") if file.suffix in _LIBRARY_FILES):
+                archive.write(file, file.relative_to(folder.parent).as_posix())
+            for file in folder.parent.glob(f"{name}-*.dist-info/METADATA"):  # some ask for their own version
                 archive.write(file, file.relative_to(folder.parent).as_posix())
     return buffer.getvalue()
 
@@ -262,7 +265,8 @@ def start_process(
     what: str = "the load",
 ) -> Process:
     """Start a client process (on this machine when there is no `place`) and wait until it is ready for commands."""
-    carried = base64.b64encode(code(library for use in told.get("uses", ()) for library in LIBRARIES.get(use, ())))
+    wanted = (*(LIMITS if "limiter-limits" in told.get("uses", ()) else ()), *(POSTGRES if told.get("origin_url") else ()))
+    carried = base64.b64encode(code(wanted))
     command = place.command() if place else [sys.executable, "-c"]
     process = Process(command, module, keep, what)
     try:

@@ -152,7 +152,7 @@ def settings(
 
 def use_settings(
     access: Access, load: Load, run: str, slots: Mapping[int, SlotRanges], uses: Sequence[str], seed: int, shared: str,
-    inside: bool = True, side: str = "main", shards: Sequence[int] | None = None,
+    inside: bool = True, side: str = "main", shards: Sequence[int] | None = None, origin_url: str = "",
 ) -> UseSettings:  # fmt: skip
     """Settings of one process with simulated applications. They wait for replicas when the load does. Those that reach no other
     `shards` use the things there instead of all the others."""
@@ -167,4 +167,5 @@ def use_settings(
         seed=seed,
         shared=shared,
         confirm=load.acks if load.mode == "wait" else 0,
+        origin_url=origin_url,
     )

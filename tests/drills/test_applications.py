@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
+import docker
 import pytest
 import redis
 
@@ -32,6 +33,7 @@ from operations.observe import observe
 from tests.conftest import FIGURE
 from tests.drills.drilling import FAST, run_drill
 from tests.live.harness import ROOT, Stack, throw_away_stack
+from tests.postgres import MISSING, Server
 
 SURE = (
     "lock-careless", "lock-redis-py", "queue-careless", "write-behind-careless", "visits-careless", "leaderboard-careless",
@@ -137,6 +139,22 @@ class Applications:
             pytest.skip(f"{drill} is for {', '.join(find(drill).topologies)}")
         found = self.play(stack, drill, CAREFUL, tmp_path, record_property)
         assert [f"{use.name}: {use.sentence}" for use in found.values() if use.verdict != "true"] == []
+
+    @pytest.mark.skipif(bool(MISSING), reason=MISSING)
+    def test_caches_hold_before_a_postgresql_too_and_leave_no_table(
+        self, stack: Stack, tmp_path: Path, record_property: Any
+    ) -> None:
+        network = docker.from_env().networks.get(stack.access().inventory.network.name)
+        with Server(network.attrs["IPAM"]["Config"][0]["Gateway"]) as server:
+            told = tmp_path / "origin"
+            told.write_text(server.url)
+            names = ("cache-aside", "write-behind")
+            found = self.play(stack, "crash-primary", names, tmp_path / "report", record_property, "--origin", str(told))
+            assert [f"{use.name}: {use.sentence}" for use in found.values() if use.verdict != "true"] == []
+            assert server.ask("SELECT count(*) FROM pg_tables WHERE tablename LIKE 'drill%'") == [[0]]
+            assert server.ask("SELECT xact_commit > 100 FROM pg_stat_database WHERE datname = current_database()") == [[True]]
+        written = (file.read_text() for file in (tmp_path / "report").iterdir())
+        assert not any(server.password in text for text in written)
 
     @pytest.mark.parametrize("drill", ["crash-primary", "isolate-primary"])
     def test_nothing_is_lost_when_the_application_waits_for_every_replica(

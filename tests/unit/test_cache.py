@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from applications import cache as module
-from applications.cache import Cache, OriginDown
+from applications.cache import Cache
+from applications.origin import OriginDown
 
 Loaded = tuple[int, str]
 

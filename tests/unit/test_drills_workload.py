@@ -468,13 +468,20 @@ def test_the_code_for_the_container_is_complete_and_needs_no_package_that_is_not
             assert toolkit <= set(names), f"{name} needs {toolkit - set(names)}"
 
 
-def test_a_library_goes_along_with_the_use_that_needs_it_and_does_without_its_compiled_parts(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("libraries", "module"),
+    [(launcher.LIMITS, "applications.library_limiter"), (launcher.POSTGRES, "applications.origin_postgres")],
+    ids=["limits", "pg8000"],
+)
+def test_a_library_goes_along_where_it_is_needed_and_does_without_its_compiled_parts(
+    libraries: tuple[str, ...], module: str, tmp_path: Path
+) -> None:
     carried = tmp_path / "code.zip"
-    carried.write_bytes(launcher.code(launcher.LIBRARIES["limiter-limits"]))
-    ask = "import sys; sys.path.insert(0, sys.argv[1]); import applications.library_limiter, limits, wrapt; print(wrapt.__file__)"
+    carried.write_bytes(launcher.code(libraries))
+    ask = f"import sys; sys.path.insert(0, sys.argv[1]); import {module}, {','.join(libraries)}; print({libraries[-1]}.__file__)"
     told = subprocess.run([sys.executable, "-I", "-c", ask, str(carried)], capture_output=True, text=True, check=False)
     assert told.stdout.startswith(str(carried)), told.stderr
-    assert b"limits/" not in launcher.code()
+    assert len(launcher.code()) < len(launcher.code(libraries))
 
 
 def test_a_library_that_is_missing_is_named_with_what_to_do() -> None:

@@ -24,14 +24,14 @@ EMPTY_SECONDS = 20.0
 class BehindUse(Use):
     name = "write-behind"
 
-    def origin(self) -> Origin:
-        return Origin(self.stage.shared / f"{self.stage.use}.sqlite")
+    def prepare(self, _client: Any) -> None:
+        self.stage.origin_of_rows().create()
 
     def buffers(self, client: Any) -> list[WriteBehind]:
         return [WriteBehind(client, tag, self.stage.confirm, IDLE_SECONDS, self.stage.prefix) for tag in self.stage.tags[:NAMES]]
 
     def wake(self, actor: Actor) -> Any:
-        return self.buffers(actor.client), self.origin()
+        return self.buffers(actor.client), self.stage.origin_of_rows()
 
     def turn(self, actor: Actor) -> None:
         actor.turns += 1
@@ -48,8 +48,12 @@ class BehindUse(Use):
         if actor.turns % CRASH_EVERY == 5:
             raise Crashed
 
+    def tidy(self, client: Any) -> int:
+        self.stage.origin_of_rows().drop()
+        return super().tidy(client)
+
     def audit(self, actor: Actor) -> None:
-        origin = self.origin()
+        origin = self.stage.origin_of_rows()
         for buffer in self.buffers(actor.client):
             deadline = time.monotonic() + EMPTY_SECONDS
             while buffer.left() and time.monotonic() < deadline:
@@ -68,7 +72,7 @@ class CarelessBehindUse(BehindUse):
     name = "write-behind-careless"
 
     def wake(self, _actor: Actor) -> Any:
-        return BufferInProcess(), self.origin()
+        return BufferInProcess(), self.stage.origin_of_rows()
 
     def turn(self, actor: Actor) -> None:
         actor.turns += 1
@@ -81,7 +85,7 @@ class CarelessBehindUse(BehindUse):
             buffer.flush(origin.apply)
 
     def audit(self, actor: Actor) -> None:
-        self._tell_rows(actor, self.origin())
+        self._tell_rows(actor, self.stage.origin_of_rows())
 
 
 BEHIND: tuple[type[Use], ...] = (BehindUse, CarelessBehindUse)

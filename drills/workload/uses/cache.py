@@ -12,9 +12,9 @@ from typing import Any
 
 import redis
 
-from applications.cache import Cache, OriginDown
+from applications.cache import Cache
 from applications.careless.cache import CarelessCache
-from applications.origin import Origin
+from applications.origin import OriginDown
 from drills.workload.uses.stage import Actor, Use
 
 ROWS, ABSENT = 6, 3
@@ -34,7 +34,7 @@ class Instance:
 
     def __init__(self, use: "CacheUse", actor: Actor) -> None:
         self._actor = actor
-        self.origin = use.origin()
+        self.origin = use.stage.origin_of_rows()
         self.cache: Any = use.cache(actor, self.load)
 
     def load(self, key: str) -> tuple[int, str] | None:
@@ -52,16 +52,14 @@ class CacheUse(Use):
     actors = 6
     turns_per_second = 15
 
-    def origin(self) -> Origin:
-        return Origin(self.stage.shared / f"{self.stage.use}.sqlite")
-
     def cache(self, actor: Actor, load: Any) -> Any:
         times = {"fresh_seconds": FRESH_SECONDS, "grace_seconds": GRACE_SECONDS, "absent_seconds": ABSENT_SECONDS}
         skew = SKEW_SECONDS[actor.number % len(SKEW_SECONDS)]
         return Cache(actor.client, load, **times, prefix=self.stage.prefix, clock=lambda: time.time() + skew)
 
     def prepare(self, _client: Any) -> None:
-        origin = self.origin()
+        origin = self.stage.origin_of_rows()
+        origin.create()
         for key in self.stage.tags[:ROWS]:
             origin.write(key, "first")
 
@@ -98,6 +96,10 @@ class CacheUse(Use):
             actor.event(verb, key, start, outcome="fail", error="origin-down")
         else:
             actor.event(verb, key, start, found.version, SOURCES.index(found.source) if other is None else other)
+
+    def tidy(self, client: Any) -> int:
+        self.stage.origin_of_rows().drop()
+        return super().tidy(client)
 
     def audit(self, actor: Actor) -> None:
         """Once every entry has come to its end, cache and origin have to agree."""

@@ -1,17 +1,19 @@
 """What every simulated application stands on: its settings, a client, a pace, and its lines in the history."""
 
 import random
+import re
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import redis
 
 from applications.call import Confirm, NotConfirmed
+from applications.origin import Origin, SqliteOrigin
 from drills.records import Event, Outcome, Tally, encode
 from drills.workload import connections
 from drills.workload.asked import REFUSALS, error_word
@@ -28,7 +30,7 @@ SCAN_COUNT = 500
 class UseSettings:
     """What the process of the simulated applications is told. `client` says how Redis is reached; `tags` are hash tags that lie
     in all shards in turn; `confirm` is how many replicas must confirm (0: nobody is asked); `shared` is a folder on both
-    sides."""
+    sides; `origin_url` a PostgreSQL database that stands in for the SQLite files there."""
 
     client: Settings
     uses: tuple[str, ...]
@@ -37,6 +39,7 @@ class UseSettings:
     seed: int
     shared: str
     confirm: int = 0
+    origin_url: str = field(default="", repr=False)
 
     def to_data(self) -> dict[str, Any]:
         return {**asdict(self), "client": self.client.to_data()}
@@ -88,6 +91,14 @@ class Stage:
         with self._counting:
             self.events += 1
             self.lines.append(line)
+
+    def origin_of_rows(self) -> Origin:
+        """The database behind the caches of this use, a connection of its own for each caller."""
+        if not self.settings.origin_url:
+            return SqliteOrigin(self.shared / f"{self.use}.sqlite")
+        from applications.origin_postgres import PostgresOrigin  # noqa: PLC0415 - its driver goes along only when it is needed
+
+        return PostgresOrigin(self.settings.origin_url, re.sub(r"\W", "_", f"drill_{self.prefix.rpartition(':drill:')[2]}"))
 
     def tally(self) -> None:
         self.lines.append(encode(Tally(self.now(), self.use, self.events)))

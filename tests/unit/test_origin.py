@@ -1,0 +1,84 @@
+"""The database behind the caches, on SQLite, and on a PostgreSQL of its own where Debian's package is installed."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from applications.origin import Origin, OriginDown, SqliteOrigin, postgres_at
+from applications.origin_postgres import PostgresOrigin
+from tests.postgres import MISSING, Server
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    if MISSING:
+        pytest.skip(MISSING)
+    with Server("127.0.0.1") as running:
+        yield running
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def origin(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Origin]:
+    made: Origin
+    if request.param == "sqlite":
+        made = SqliteOrigin(tmp_path / "rows.sqlite")
+    else:
+        made = PostgresOrigin(request.getfixturevalue("server").url, "rows_of_a_test")
+    made.create()
+    yield made
+    made.drop()
+
+
+def test_the_version_of_a_row_grows_with_every_change(origin: Origin) -> None:
+    assert origin.read("a") is None
+    assert [origin.write("a", "one"), origin.write("a", "two"), origin.write("b", "one")] == [1, 2, 1]
+    assert origin.read("a") == (2, "two")
+    assert origin.all_keys() == ["a", "b"]
+
+
+def test_an_older_change_that_comes_later_changes_nothing(origin: Origin) -> None:
+    for number, value in ((1, "one"), (3, "three"), (2, "two"), (3, "again")):
+        origin.apply("a", number, value)
+    assert origin.read("a") == (3, "three")
+
+
+def test_the_table_may_be_made_twice_and_dropped_twice(origin: Origin) -> None:
+    origin.create()
+    origin.drop()
+    origin.drop()
+    origin.create()
+    assert origin.all_keys() == []
+
+
+def test_an_origin_that_does_not_answer_is_down_and_comes_back(server: Server) -> None:
+    origin = PostgresOrigin(server.url, "rows_of_a_test")
+    origin.create()
+    server.stop()
+    with pytest.raises(OriginDown):
+        origin.read("a")
+    server.start()
+    assert origin.read("a") is None
+    origin.drop()
+
+
+def test_a_wrong_password_is_told_without_it(server: Server) -> None:
+    origin = PostgresOrigin(server.url.replace(server.password, "not-that"), "rows_of_a_test")
+    with pytest.raises(OriginDown) as told:
+        origin.read("a")
+    assert "authentication failed" in str(told.value)
+    assert "not-that" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["", "mysql://u:secret@h/db", "postgresql://h/db", "postgresql://u:secret@/db", "postgresql://u:secret@h"]
+)
+def test_a_url_of_something_else_is_refused_without_being_shown(url: str) -> None:
+    with pytest.raises(ValueError, match="postgresql://USER:PASSWORD@HOST:PORT/DATABASE") as told:
+        postgres_at(url)
+    assert "secret" not in str(told.value)
+
+
+def test_what_is_no_name_for_a_table_is_refused() -> None:
+    with pytest.raises(ValueError, match="cannot be the name of a table"):
+        PostgresOrigin("postgresql://u@h/db", "rows; drop table users")
