@@ -7,6 +7,8 @@ import pytest
 
 from applications.origin import Origin, OriginDown, SqliteOrigin, postgres_at
 from applications.origin_postgres import PostgresOrigin
+from operations.errors import InvalidInput
+from scripts.drill import read_origin
 from tests.postgres import MISSING, Server
 
 
@@ -77,6 +79,18 @@ def test_a_url_of_something_else_is_refused_without_being_shown(url: str) -> Non
     with pytest.raises(ValueError, match="postgresql://USER:PASSWORD@HOST:PORT/DATABASE") as told:
         postgres_at(url)
     assert "secret" not in str(told.value)
+
+
+@pytest.mark.parametrize(("text", "why"), [("mysql://u:secret@h/db", "it is not postgresql://"), (None, "No such file")])
+def test_a_drill_refuses_a_file_without_the_url_of_a_postgresql(text: str | None, why: str, tmp_path: Path) -> None:
+    file = tmp_path / "origin"
+    if text is not None:
+        file.write_text(text + "\n")
+    with pytest.raises(InvalidInput, match=f"--origin {file} cannot be used: .*{why}") as told:
+        read_origin(file)
+    assert "secret" not in str(told.value)
+    file.write_text("postgresql://u:p%40ss@h:5433/db\n")
+    assert postgres_at(read_origin(file)) == {"user": "u", "password": "p@ss", "host": "h", "port": 5433, "database": "db"}
 
 
 def test_what_is_no_name_for_a_table_is_refused() -> None:
