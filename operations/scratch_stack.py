@@ -8,8 +8,8 @@ import fcntl
 import json
 import os
 import secrets
+import shutil
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -82,9 +82,10 @@ def scratch_stack(name: str, spec: Mapping[str, Any], say: Say) -> Iterator[Scra
     Raises Busy while another process of this machine has it, or while Pulumi still ends what a killed one had begun.
     """
     stack_file = STACK_FILES / f"Pulumi.{name}.yaml"
-    with _alone(name) as lock, tempfile.TemporaryDirectory(prefix="scratch-") as folder:
-        remove(name)
-        home = Path(folder)
+    home = _home(name)
+    with _alone(name) as lock:
+        _remove(name)
+        home.mkdir(mode=0o700)
         (home / "state").mkdir()
         (home / "passphrase").touch(mode=0o600)
         (home / "passphrase").write_text(secrets.token_hex(16))
@@ -105,7 +106,18 @@ def scratch_stack(name: str, spec: Mapping[str, Any], say: Say) -> Iterator[Scra
             yield ScratchStack(name, parse_access(json.loads(outputs), name), environment)
         finally:
             say(f"removing the scratch stack {name}")
-            remove(name)
+            _remove(name)
+
+
+def tidy(name: str) -> bool:
+    """Remove what a killed process has left of a scratch stack; whether there was anything. Raises Busy as `scratch_stack`."""
+    with _alone(name):
+        return _remove(name)
+
+
+def _home(name: str) -> Path:
+    """Where its backend, passphrase and spec lie: always the same place, so that the next one finds what a killed one left."""
+    return STACK_FILES / f"{name}.scratch"
 
 
 @contextmanager
@@ -137,7 +149,7 @@ def _pulumi(arguments: list[str], stack: str, environment: Mapping[str, str], lo
     return answer.stdout
 
 
-def remove(name: str) -> bool:
+def _remove(name: str) -> bool:
     """Remove every Docker object of a scratch stack and its file, with its own backups; whether there was anything."""
     found = False
     client = docker.from_env(timeout=120)
@@ -157,4 +169,5 @@ def remove(name: str) -> bool:
         with contextlib.suppress(NotFound, APIError):
             client.volumes.get(volume).remove()
     (STACK_FILES / f"Pulumi.{name}.yaml").unlink(missing_ok=True)
+    shutil.rmtree(_home(name), ignore_errors=True)
     return found

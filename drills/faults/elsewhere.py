@@ -18,7 +18,7 @@ from drills.faults.base import HELPER_IMAGE, LABEL, PART, Engine, FaultFailed
 from drills.faults.lost import LoseData, call_script, restored_words, script_output
 from operations.backup.launch import agent_container, home_volume
 from operations.inventory import NodeEntry
-from operations.scratch_stack import ScratchStack, other_shape, remove, same_shape, scratch_name, scratch_stack
+from operations.scratch_stack import ScratchStack, other_shape, same_shape, scratch_name, scratch_stack, tidy
 
 SUFFIX = "elsewhere"
 MORE_SHARDS, SHARDS_OF_OTHERS = 2, 3
@@ -158,12 +158,12 @@ def _copy(engine: Engine, script: str) -> None:
 
 
 def clear(engine: Engine) -> list[str]:
-    """Undo what a drill that was killed has left; what was done, in sentences."""
+    """Undo what a drill that was killed has left; what was done, in sentences. Raises Busy while Pulumi still ends its work."""
     stack = engine.inventory.stack
     other = scratch_name(stack, SUFFIX)
     done = []
     try:
-        if remove(other):
+        if tidy(other):
             done.append(f"scratch stack {other}: removed")
     except APIError as error:
         raise FaultFailed(f"scratch stack {other} cannot be removed: {error.explanation or error}") from None

@@ -136,7 +136,7 @@ def _newest(session: Session, complete: list[Entry]) -> Check:
 
 def export_key(session: Session, passphrase: str) -> str:
     """All that is needed to read the backups elsewhere, as a text that the passphrase opens."""
-    session.require_repository()
+    session.require_password()
     if len(passphrase) < 12:
         raise InvalidInput("the passphrase has fewer than 12 characters; whoever finds the key may try very many")
     content = {

@@ -20,11 +20,14 @@ from operations.backup.sources import Seen, Source, choose, look, slot_map
 from operations.connect import Fleet, endpoint
 from operations.errors import CheckFailed, ToolkitError
 from operations.inventory import Access, Inventory
+from operations.parse import Slots
 
 USER = "backup"
 MANIFEST_FILE = "manifest.json"
 PROGRESS_SECONDS = 1.0
 CATCH_UP_SECONDS = 0.002
+FAILOVER_SECONDS = 30.0
+POLL_SECONDS = 0.5
 WIDTH = 8
 """Snapshots that are taken at the same time: each has a restic of its own, and each source forks."""
 
@@ -74,7 +77,7 @@ def create(access: Access, settings: BackupSettings, users: dict[str, str], repo
         failure: BaseException | None = None
         try:
             pause = _take(access, fleet, settings, repository, identity, sources, shards, report)
-            if slot_map(look(fleet, inventory)) != before:
+            if not _slots_stayed(fleet, inventory, before):
                 raise CheckFailed(
                     "slots moved while the backup was made, so keys may be in two snapshots or in none; make it again"
                 )
@@ -89,6 +92,20 @@ def create(access: Access, settings: BackupSettings, users: dict[str, str], repo
             raise failure
         store_manifest(repository, manifest)
     return manifest
+
+
+def _slots_stayed(fleet: Fleet, inventory: Inventory, before: tuple[Slots, ...]) -> bool:
+    """Whether the same ranges are served together as `before`. While a node is silent, a failover may be under way: it is waited
+    for, because who serves a range does not matter, and nobody serves it until then."""
+    deadline = time.monotonic() + FAILOVER_SECONDS
+    while True:
+        seen = look(fleet, inventory)
+        if slot_map(seen) == before:
+            return True
+        silent = any(isinstance(one, ToolkitError) for one in seen.values())
+        if not silent or time.monotonic() > deadline:
+            return False
+        time.sleep(POLL_SECONDS)
 
 
 def store_manifest(repository: Repository, manifest: Manifest) -> str:

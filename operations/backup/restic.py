@@ -20,7 +20,7 @@ from operations.errors import Busy, CheckFailed, ToolkitError, Unreachable
 NO_REPOSITORY, LOCKED, WRONG_PASSWORD = 10, 11, 12
 LOCK_PATIENCE = "30s"
 """How long a command waits for a lock of another process on the same repository."""
-REACH_SECONDS = 90.0
+REACH_SECONDS = 30.0
 """For the first question to a repository. restic itself tries for a quarter of an hour to reach a server that is down."""
 PIPE_BYTES = 1 << 20
 HOST = "redis-topologies"
@@ -86,9 +86,12 @@ class Repository:
                 command, env=self._environment, input=text, stdin=None if text is not None else subprocess.DEVNULL,
                 capture_output=True, text=True, check=False, timeout=seconds,
             )  # fmt: skip
-        except subprocess.TimeoutExpired:
+        except subprocess.TimeoutExpired as error:
+            raw: str | bytes = error.stderr or b""  # bytes, whatever was asked for
+            said = _sentences(raw if isinstance(raw, str) else raw.decode(errors="replace"))
             raise Unreachable(
-                f"the repository at {self.place} did not answer within {seconds:g} s; is its server running?"
+                f"the repository at {self.place} did not answer within {seconds:g} s: "
+                f"{'; '.join(said[-1:]) or 'no word'}; is its server running?"
             ) from None
         if answer.returncode != 0:
             raise self.explain(answer.returncode, answer.stderr or answer.stdout, words[0])

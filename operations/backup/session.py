@@ -126,13 +126,20 @@ class Session:
         inventory = Inventory.model_validate(self.told["inventory"])
         return Access(inventory=inventory, credentials=Credentials.of(self.told["passwords"]))
 
-    def require_repository(self) -> None:
+    def require_password(self) -> None:
         """Raises Unreachable when this stack has no password, so that restic would only say that a file is missing."""
         if not self.home.password_file.exists():
             raise Unreachable(
                 f"stack {self.stack} has no backup yet: there is no repository password. `scripts/backup.py create` makes one; "
                 "for a repository that exists, store its password first: scripts/backup.py secret password"
             )
+
+    def require_repository(self) -> None:
+        """Raises Unreachable without a password, and when a repository elsewhere does not answer: restic itself would try for a
+        quarter of an hour."""
+        self.require_password()
+        if self.settings.is_remote:
+            self.repository.exists()
 
     def entries(self) -> list[Entry]:
         self.require_repository()

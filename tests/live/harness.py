@@ -340,6 +340,8 @@ class Stack:
                 network.remove()
         with contextlib.suppress(NotFound, APIError):
             client.volumes.get(f"redis-{self.name}-config").remove()
+        for lock in self.stack_file.parent.glob(f"{self.name}-*.lock"):
+            lock.unlink(missing_ok=True)
         self.stack_file.unlink(missing_ok=True)
         self.stack_file.with_suffix(".yaml.bak").unlink(missing_ok=True)
 

@@ -1,6 +1,7 @@
-"""Backups in trouble: another password, a repository that is full, two at once: refused with the reason."""
+"""Backups in trouble: another password, a full or silent repository, two at once, a newer engine: refused with the reason."""
 
 import os
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,8 +13,9 @@ from operations.backup.session import HOME
 from operations.clients import application_client
 from operations.inventory import Access
 from tests.live.contents import contents
-from tests.live.harness import Stack, engine, throw_away_stack
-from tests.live.ledger import fill
+from tests.live.harness import Stack, engine, run, throw_away_stack
+from tests.live.ledger import fill, lost
+from tests.live.rest import rest_server, unused_place
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.live, pytest.mark.full]
@@ -88,3 +90,63 @@ def test_a_full_repository_is_named_and_no_backup_is_listed(
         assert client.dbsize() == before
         assert client.ping()
         client.close()
+
+
+PATIENCE_SECONDS = 60
+
+
+@pytest.mark.usefixtures("access")
+def test_a_repository_that_nobody_serves_is_named_within_a_minute_and_nothing_is_touched(stack: Stack) -> None:
+    host, port = unused_place()
+    place = f"rest:http://{host}:{port}/"
+    stack.configure(**{"backup.repository": place})
+    try:
+        stack.up().ok()
+        for words in (("backup", "create"), ("restore", "--replace")):
+            told = stack.script(*words, seconds=PATIENCE_SECONDS).failed(69).says(place, "did not answer within", "refused")
+            assert told.seconds < PATIENCE_SECONDS
+        stack.script("backup", "check", seconds=PATIENCE_SECONDS).failed(10).says("BAD repository", "did not answer within")
+        stack.script("backup", "export-key", text=PASSPHRASE).ok()
+        assert len(contents(stack.access())) == 500
+    finally:
+        stack.configure(**{"backup.repository": "volume"})
+        stack.up().ok()
+
+
+def test_a_repository_elsewhere_that_goes_away_is_back_with_all_backups_when_it_is(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    with rest_server() as server:
+        spec = {**SPEC, "backup": {"repository": server.place}}
+        with throw_away_stack("silent", spec, tmp_path_factory.mktemp("silent"), request.config) as stack:
+            stack.up().ok()
+            ledger = fill(stack.access(), "kept", 500)
+            stack.script("backup", "create").failed(69).says("401")
+            server.tell(stack)
+            stack.script("backup", "create").ok()
+            with server.asleep():
+                stack.script("backup", "create", seconds=PATIENCE_SECONDS).failed(69).says("did not answer within")
+            stack.script("backup", "verify", "latest").ok().says("500 keys loaded")
+            stack.script("backup", "create").ok()
+            stack.script("restore", "--replace").ok()
+            assert lost(stack.access(), ledger) == []
+
+
+def test_a_backup_of_a_newer_engine_is_refused_and_the_target_keeps_what_it_has(
+    stack: Stack, access: Access, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    stack.script("backup", "create").ok()
+    older: list[dict[str, Any]] = [
+        {**SPEC, "engine": {"version": "7.0"}},
+        {**SPEC, "engine": {"version": "7.0"}, "topology": "cluster", "replicas": 0},
+    ]
+    for spec in older:
+        with throw_away_stack("older", spec, tmp_path_factory.mktemp("older"), request.config) as target:
+            target.up().ok()
+            mine = fill(target.access(), "mine", 50)
+            command = [sys.executable, "scripts/restore.py", "--stack", stack.name, "--to", target.name, "--replace"]
+            run(command, target.env).failed(10).says(
+                "the backup was made by redis 8.0", "newer than what redis 7.0", "nothing was touched"
+            )
+            assert lost(target.access(), mine) == []
+    assert len(contents(access)) == 500

@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from operations.backup import create
 from operations.backup.catalogue import entries, find
 from operations.backup.manifest import Manifest, ShardRecord, gaps, make_id, skew_seconds
 from operations.backup.rdb import SnapshotStream, StreamBroken
 from operations.backup.restic import NoRepository, Repository, Snapshot, parse_snapshot
+from operations.backup.session import Home, Session
 from operations.backup.settings import BackupSettings
 from operations.backup.sources import Seen, choose, slot_map
 from operations.errors import Busy, CheckFailed, InvalidInput, ToolkitError, Unreachable
@@ -308,11 +310,52 @@ def test_a_refusal_is_told_with_the_servers_words() -> None:
         received([*OK[:3], b"-NOMASTERLINK Can't SYNC while not connected with my master\r\n"], b"")
 
 
-def test_a_repository_that_does_not_answer_is_given_up_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a restic that tries for longer than anybody waits."""
-    (tmp_path / "restic").write_text("#!/bin/sh\nexec sleep 30\n")
+@pytest.fixture
+def patient_restic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A restic that tries for longer than anybody waits."""
+    (tmp_path / "restic").write_text("#!/bin/sh\necho 'Load(<config/>) failed: connection refused' >&2; exec sleep 30\n")
     (tmp_path / "restic").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     monkeypatch.setattr("operations.backup.restic.REACH_SECONDS", 0.2)
-    with pytest.raises(Unreachable, match=r"rest:http://127\.0\.0\.1:1/ did not answer within 0\.2 s"):
+
+
+@pytest.mark.usefixtures("patient_restic")
+def test_a_repository_that_does_not_answer_is_given_up_and_named_with_its_last_word(tmp_path: Path) -> None:
+    with pytest.raises(Unreachable, match=r"rest:http://127\.0\.0\.1:1/ did not answer within 0\.2 s: .*connection refused"):
         Repository("rest:http://127.0.0.1:1/", tmp_path / "password", tmp_path / "cache").exists()
+
+
+@pytest.mark.usefixtures("patient_restic")
+def test_whoever_reads_a_repository_elsewhere_does_not_wait_for_a_quarter_of_an_hour_and_its_key_can_be_exported(
+    tmp_path: Path,
+) -> None:
+    settings = BackupSettings(repository="rest:http://127.0.0.1:1/").model_dump(mode="json")
+    session = Session({"stack": "shop", "settings": settings}, Home(tmp_path), lambda _: None)
+    session.home.ensure_password()
+    with pytest.raises(Unreachable, match="did not answer within"):
+        session.entries()
+    session.require_password()
+
+
+SILENT = Unreachable("node-1-1 does not answer")
+
+
+@pytest.mark.parametrize(
+    ("later", "stayed"),
+    [
+        ([{"node-1-1": SILENT, "node-1-2": node("primary", CLUSTER_SLOTS[0])}], True),
+        ([{"node-1-1": SILENT, "node-1-2": node("replica")}] * 2 + [{"node-1-2": node("primary", CLUSTER_SLOTS[0])}], True),
+        ([{"node-1-1": node("primary", ((0, 99),)), "node-1-2": node("replica")}], False),
+        ([{"node-1-1": SILENT, "node-1-2": node("replica")}], False),
+    ],
+    ids=["taken over", "taken over after a while", "moved", "nobody takes over"],
+)
+def test_a_failover_while_a_backup_is_made_is_waited_for_and_a_move_of_slots_is_not(
+    later: list[Any], stayed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = list(later)
+    monkeypatch.setattr(create, "look", lambda *_: answers.pop(0) if len(answers) > 1 else answers[0])
+    monkeypatch.setattr(create, "POLL_SECONDS", 0.001)
+    monkeypatch.setattr(create, "FAILOVER_SECONDS", 0.05)
+    fleet: Any = None
+    assert create._slots_stayed(fleet, inventory("cluster"), (CLUSTER_SLOTS[0],)) is stayed

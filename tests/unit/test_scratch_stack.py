@@ -60,7 +60,7 @@ def test_its_name_fits_whatever_the_name_of_the_source() -> None:
 def test_a_scratch_stack_that_another_process_has_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "STACK_FILES", tmp_path / "files")
     removed: list[str] = []
-    monkeypatch.setattr(module, "remove", removed.append)
+    monkeypatch.setattr(module, "_remove", removed.append)
     with module._alone("shop-rehearsal"), pytest.raises(Busy, match="try again when it has ended"):  # noqa: SIM117
         with scratch_stack("shop-rehearsal", {"topology": "standalone"}, lambda _: None):
             raise AssertionError("two at once")

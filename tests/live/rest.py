@@ -1,0 +1,83 @@
+"""Debian's restic-rest-server for the time of a test: a backup repository elsewhere, behind a password."""
+
+import base64
+import contextlib
+import hashlib
+import secrets
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from docker.errors import APIError, NotFound
+
+from operations.backup.launch import IMAGE
+from tests.live.harness import Stack, engine
+from tests.waiting import wait_until
+
+USER = "backups"
+FOLDER = "/tmp/data"  # noqa: S108 - the container's own
+SERVE = f'mkdir {FOLDER} && echo "$LOGIN" > {FOLDER}/.htpasswd && exec restic-rest-server --path {FOLDER} --listen "$LISTEN"'
+
+
+@dataclass(frozen=True)
+class RestServer:
+    """`place` is the repository as a spec names it."""
+
+    name: str
+    place: str
+    password: str
+
+    def tell(self, stack: Stack) -> None:
+        """Let a stack know user and password."""
+        stack.script("backup", "secret", "RESTIC_REST_USERNAME", text=USER).ok()
+        stack.script("backup", "secret", "RESTIC_REST_PASSWORD", text=self.password).ok()
+
+    @contextmanager
+    def asleep(self) -> Iterator[None]:
+        """It takes connections and answers nothing."""
+        container = engine().containers.get(self.name)
+        container.pause()
+        try:
+            yield
+        finally:
+            container.unpause()
+
+    def stop(self) -> None:
+        """From now on nobody answers; what is stored goes with it."""
+        with contextlib.suppress(NotFound, APIError):
+            engine().containers.get(self.name).remove(force=True)
+
+
+def unused_place() -> tuple[str, int]:
+    """An address of the engine's machine that containers of every network reach, with a port that nobody listens on."""
+    config = engine().networks.get("bridge").attrs["IPAM"]["Config"]
+    gateway = next(str(one["Gateway"]) for one in config if "Gateway" in one)
+    with socket.socket() as probe:
+        probe.bind((gateway, 0))
+        return gateway, int(probe.getsockname()[1])
+
+
+@contextmanager
+def rest_server() -> Iterator[RestServer]:
+    """A server that is gone afterwards, with what it stored."""
+    (host, port), password = unused_place(), secrets.token_hex(8)
+    login = base64.b64encode(hashlib.sha1(password.encode()).digest()).decode()  # noqa: S324 - the format of htpasswd
+    server = RestServer(f"t-rest-{port}", f"rest:http://{host}:{port}/shop/", password)
+    engine().containers.run(
+        IMAGE, ["-c", SERVE], entrypoint="sh", detach=True, auto_remove=True, network_mode="host", name=server.name,
+        environment={"LOGIN": f"{USER}:{{SHA}}{login}", "LISTEN": f"{host}:{port}"},
+    )  # fmt: skip
+    try:
+        wait_until("the REST server", lambda: "" if _listens(host, port) else "nobody listens", 20)
+        yield server
+    finally:
+        server.stop()
+
+
+def _listens(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), 1).close()
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,249 @@
+"""Backups during failovers; backups, restores and rehearsals that are killed at random instants: resumed or tidied up."""
+
+import os
+import random
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pytest
+import redis
+
+from operations.clients import application_client
+from operations.connect import Fleet, node_client
+from operations.errors import ExitCode
+from operations.inventory import Access, NodeEntry
+from operations.parse import info_fields, text
+from tests.live.contents import contents
+from tests.live.faults import kill_servers
+from tests.live.harness import ROOT, Stack, run, throw_away_stack
+from tests.live.ledger import fill, lost
+from tests.live.test_backup import jobs, listed, made
+from tests.waiting import wait_until
+
+pytestmark = [pytest.mark.live, pytest.mark.full]
+
+SMALL: dict[str, Any] = {"memory": {"maxmemory": "64mb"}, "replication": {"backlog": "4mb"}}
+CLUSTER: dict[str, Any] = {"topology": "cluster", "shards": 3, "replicas": 1, "cluster": {"node_timeout_seconds": 2}, **SMALL}
+SENTINEL: dict[str, Any] = {
+    "topology": "sentinel", "replicas": 1, **SMALL,
+    "sentinel": {"down_after_seconds": 1, "failover_timeout_seconds": 5},
+}  # fmt: skip
+STANDALONE: dict[str, Any] = {"topology": "standalone", **SMALL}
+KEYS = 3000
+SLOW_MICROSECONDS = 2000
+"""For each key of a snapshot: a backup lasts long enough to be met by a fault, whatever the machine."""
+SHARE_OF_KILLS = 4
+"""One such kill takes four times as long as those of slot moves."""
+BUSY = ExitCode.BUSY
+
+
+@pytest.fixture(scope="class")
+def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    topology = request.param["topology"]
+    with throw_away_stack(f"cut-{topology}", request.param, tmp_path_factory.mktemp("cut"), request.config) as stack:
+        stack.up().ok()
+        stack.wait_healthy(stack.access(), 60)
+        yield stack
+
+
+@pytest.fixture
+def chance() -> random.Random:
+    """Random instants; the seed stands in the output of a test that fails."""
+    seed = secrets.randbits(32)
+    print(f"seed {seed}")
+    return random.Random(seed)  # noqa: S311 - a seed repeats it
+
+
+@pytest.fixture
+def instants(pytestconfig: pytest.Config, chance: random.Random) -> list[float]:
+    """When to kill, as shares of the time that it takes otherwise."""
+    kills: int = pytestconfig.getoption("--kills")
+    return [chance.random() for _ in range(max(1, kills // SHARE_OF_KILLS))]
+
+
+def begin(stack: Stack, script: str, *words: str) -> "subprocess.Popen[bytes]":
+    return started([sys.executable, f"scripts/{script}.py", *words, "--stack", stack.name], stack.env)
+
+
+def started(command: Sequence[str], env: Mapping[str, str]) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        command, cwd=ROOT, env=dict(env), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )  # fmt: skip
+
+
+def kill_after(process: "subprocess.Popen[bytes]", seconds: float) -> bool:
+    """kill -9 of a script after a while, unless it has ended; whether it was killed."""
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        return True
+    finally:
+        assert process.stdout is not None
+        process.stdout.close()
+    return False
+
+
+def slow_snapshots(access: Access, microseconds: int) -> None:
+    with Fleet(access, access.inventory.data_nodes) as fleet:
+        fleet.each(lambda link: link.ask("CONFIG", "SET", "rdb-key-save-delay", microseconds))
+
+
+def saving(access: Access) -> list[NodeEntry]:
+    """Nodes that make a snapshot now."""
+    with Fleet(access, access.inventory.data_nodes) as fleet:
+        found = fleet.each(lambda link: info_fields(text(link.ask("INFO"))))
+    return [
+        access.inventory.node(name)
+        for name, fields in found.items()
+        if isinstance(fields, dict) and fields.get("rdb_bgsave_in_progress") == "1"
+    ]
+
+
+def primary_of(access: Access, shard: int) -> NodeEntry:
+    for node in access.inventory.data_nodes:
+        client: Any = node_client(access, node)
+        role = client.role()[0]
+        client.close()
+        if node.shard == shard and role == b"master":
+            return node
+    raise AssertionError(f"shard {shard} has no primary")
+
+
+@pytest.mark.parametrize("stack", [SENTINEL, CLUSTER], indirect=True, ids=lambda spec: str(spec["topology"]))
+class TestFailover:
+    """Nothing is listed as restorable that is not whole, and the stack keeps everything."""
+
+    def test_a_source_that_dies_ends_the_backup_with_a_reason(self, stack: Stack) -> None:
+        access = stack.access()
+        ledger = fill(access, "kept", KEYS)
+        stack.script("backup", "create", "--no-digest").ok()
+        known = [row["id"] for row in listed(stack)]
+        slow_snapshots(access, SLOW_MICROSECONDS)
+        process = begin(stack, "backup", "create", "--no-digest")
+        wait_until("a snapshot under way", lambda: "" if saving(access) else "none", 60, poll_seconds=0.02)
+        source = saving(access)[0]
+        kill_servers(stack, [source])
+        said = process.communicate(timeout=120)[0].decode()
+        assert process.returncode not in (ExitCode.OK, ExitCode.BROKEN), said
+        assert "Traceback" not in said and source.name in said, said
+        stack.wait_healthy(access, 60)
+        slow_snapshots(access, 0)
+        assert [row["state"] for row in listed(stack) if row["id"] not in known] == ["failed"]
+        assert lost(access, ledger) == []
+        made(stack)
+        stack.script("backup", "verify", "latest").ok()
+
+    def test_a_primary_that_dies_meanwhile_does_not_harm_the_backup_of_its_replica(self, stack: Stack) -> None:
+        access = stack.access()
+        ledger = fill(access, "more", KEYS)
+        victim = primary_of(access, 1)
+        slow_snapshots(access, SLOW_MICROSECONDS)
+        process = begin(stack, "backup", "create", "--no-digest")
+        wait_until("a snapshot under way", lambda: "" if saving(access) else "none", 60, poll_seconds=0.02)
+        assert victim.name not in {node.name for node in saving(access)}
+        container = stack.container(victim.name)
+        container.kill()
+        said = process.communicate(timeout=180)[0].decode()
+        assert process.returncode == 0, said
+        container.start()
+        stack.wait_healthy(access, 60)
+        assert primary_of(access, 1).name != victim.name
+        slow_snapshots(access, 0)
+        stack.script("backup", "verify", "latest").ok()
+        assert lost(access, ledger) == []
+        stack.script("restore", "--from", "latest", "--replace").ok()
+        assert lost(access, ledger) == []
+
+
+@pytest.mark.parametrize("stack", [STANDALONE, CLUSTER], indirect=True, ids=lambda spec: str(spec["topology"]))
+class TestKilledRestore:
+    def test_a_restore_killed_at_any_instant_leaves_the_old_data_or_a_closed_stack_and_is_repeated(
+        self, stack: Stack, instants: list[float]
+    ) -> None:
+        access = stack.access()
+        fill(access, "kept", KEYS)
+        before = contents(access)
+        newest = made(stack)["id"]
+        whole = stack.script("restore", "--from", newest, "--replace").ok().seconds
+        for share in instants:
+            fill(access, "later", 10)
+            instant = share * whole
+            killed = kill_after(begin(stack, "restore", "--from", newest, "--replace"), instant)
+            wait_until("the end of the jobs", lambda: " ".join(jobs(stack)), 60)
+            told = f"killed after {instant:.2f} of {whole:.2f} s" if killed else "it had ended"
+            print(told)
+            assert visible_keys(access) in (None, len(before), len(before) + 10), told
+            stack.script("restore", "--from", newest, "--replace").ok()
+            assert contents(access) == before, told
+            stack.wait_healthy(access, 60)
+            assert visible_keys(access) == len(before)
+
+
+@pytest.mark.parametrize("stack", [{**CLUSTER, "replicas": 0}], indirect=True, ids=["cluster-to-standalone"])
+class TestKilledReshape:
+    def test_a_restore_into_another_shape_killed_at_any_instant_goes_on_or_begins_anew(
+        self, stack: Stack, instants: list[float], tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
+    ) -> None:
+        fill(stack.access(), "kept", KEYS)
+        before = contents(stack.access())
+        made(stack)
+        with throw_away_stack("cut-into", STANDALONE, tmp_path_factory.mktemp("into"), pytestconfig) as target:
+            target.up().ok()
+            access = target.access()
+            command = [sys.executable, "scripts/restore.py", "--stack", stack.name, "--to", target.name, "--replace"]
+            whole = run(command, target.env).ok().seconds
+            for share in instants:
+                mine = fill(access, "mine", 10)
+                killed = kill_after(started(command, target.env), share * whole)
+                told = f"killed after {share * whole:.2f} of {whole:.2f} s" if killed else "it had ended"
+                print(told)
+                wait_until("the end of the jobs", lambda: " ".join((*jobs(stack), *jobs(target))), 60)
+                assert visible_keys(access) in (None, len(before), len(before) + len(mine.acknowledged)), told
+                run(command, target.env).ok().says("was found the same")
+                assert contents(access) == before, told
+                assert visible_keys(access) == len(before)
+                assert [name for name in (*stack.leftovers(), *target.leftovers()) if "scratch" in name] == []
+
+
+def visible_keys(access: Access) -> int | None:
+    """How many keys applications see now, on all primaries; None where they are not let in, or get no answer from a shard."""
+    client: Any = None
+    try:
+        client = application_client(access)
+        return sum(1 for _ in client.scan_iter(count=1000))
+    except (redis.RedisError, OSError):
+        return None
+    finally:
+        if client is not None:
+            client.close()
+
+
+@pytest.mark.parametrize("stack", [STANDALONE], indirect=True, ids=lambda spec: str(spec["topology"]))
+class TestKilledRehearsal:
+    def test_a_rehearsal_killed_at_any_instant_is_tidied_up_by_the_next_one(self, stack: Stack, instants: list[float]) -> None:
+        access = stack.access()
+        ledger = fill(access, "kept", KEYS)
+        made(stack)
+        whole = stack.script("backup", "rehearse").ok().seconds
+        for share in instants:
+            instant = share * whole
+            killed = kill_after(begin(stack, "backup", "rehearse"), instant)
+            print(f"killed after {instant:.2f} of {whole:.2f} s" if killed else "it had ended")
+            deadline = time.monotonic() + 120
+            while (again := stack.script("backup", "rehearse")).code == BUSY and time.monotonic() < deadline:
+                again.says("try again when it has ended")
+                time.sleep(1)
+            again.ok()
+            assert [name for name in stack.leftovers() if "rehearsal" in name] == []
+            left = stack.stack_file.parent.glob(f"*{stack.name}-rehearsal*")
+            assert [path.name for path in left if path.suffix != ".lock"] == []
+        assert lost(access, ledger) == []
+        stack.wait_healthy(access, 10)
