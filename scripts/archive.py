@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """Points in time: archives the append-only files of a stack while it runs, and brings a stack to how another was at a second.
 
-usage: scripts/archive.py run --stack S [--keep 7d]                     archive until interrupted
+With backup.point_in_time in the spec the stack's agent archives; else `run` does, onto a volume of this machine.
+
+usage: scripts/archive.py run --stack S [--keep 7d]                     archive until interrupted, without an agent
        scripts/archive.py ranges --stack S                             which seconds can be restored
        scripts/archive.py restore --stack S --at TIME [--to T] [--replace]
 """
@@ -12,12 +14,13 @@ from typing import Annotated, Any
 
 import typer
 
-from operations.archive.launch import archives, moments, run_archiver
-from operations.archive.timeline import common, ranges
+from operations.archive.launch import archived, moment, run_archiver
+from operations.archive.timeline import ranges, restorable
 from operations.backup.reshape import replay_fenced
 from operations.errors import UsageError
 from operations.inventory import load_access
 from scripts._command import JsonOption, StackOption, make_console, print_json, run
+from scripts.backup import place_of
 from scripts.replay import as_data, show, telling
 
 UNITS = {"h": 3600, "d": 86400}
@@ -54,6 +57,9 @@ def archive(
 ) -> None:
     """Archive until interrupted. Needs persistence.policy aof and the parameter aof-timestamp-enabled."""
     keep_seconds = seconds_of(keep)
+    access = load_access(stack)
+    if place_of(stack).settings.point_in_time:
+        raise UsageError(f"the backup agent of stack {stack} archives it (backup.point_in_time); scripts/status.py shows how far")
     console = make_console(stderr=True)
 
     def report(event: dict[str, Any]) -> None:
@@ -63,17 +69,18 @@ def archive(
             for line in event["problems"] or ("all nodes are archived",):
                 console.print(line, markup=False)
 
-    run_archiver(load_access(stack), keep_seconds, report)
+    run_archiver(access, keep_seconds, report)
 
 
 @app.command("ranges")
 def show_ranges(stack: StackOption, as_json: JsonOption = False) -> None:
     """Which seconds can be restored, of each shard and of all together."""
     shards: dict[int, list[Any]] = {}
-    for one in archives(load_access(stack)):
+    known = archived(place_of(stack))
+    for one in known:
         shards.setdefault(one.shard, []).append(one)
     found = {shard: ranges(members) for shard, members in sorted(shards.items())}
-    together = common(found.values())
+    together = restorable(known)
     if as_json:
         pairs_of = {str(shard): [list(pair) for pair in pairs] for shard, pairs in found.items()}
         print_json({"shards": pairs_of, "all": [list(pair) for pair in together]})
@@ -97,10 +104,10 @@ def restore(
     It is closed to applications until its digest was found the same.
     """
     second = second_of(at)
-    plan, contents = moments(load_access(stack), second)
-    with telling() as (say, watch):
+    target = load_access(to or stack)
+    with telling() as (say, watch), moment(place_of(stack), second, lambda event: say(str(event["text"]))) as (plan, contents):
         say(f"{told(second)}: {', '.join(f'shard {node.shard} from {node.node}' for node in plan.nodes)}")
-        done = replay_fenced(load_access(to or stack), contents, replace, f"archive-{second}", say, watch)
+        done = replay_fenced(target, contents, replace, f"archive-{second}", say, watch)
     if as_json:
         sources = {str(node.shard): node.node for node in plan.nodes}
         print_json({"at": second, "skew_seconds": plan.skew_seconds, "sources": sources, **as_data(done)})

@@ -8,6 +8,7 @@ usage: scripts/backup.py create --stack NAME [--json]        snapshot of every s
        scripts/backup.py check --stack NAME [--read-data]    named checks of repository, age, proofs and key
        scripts/backup.py prune --stack NAME [--dry-run]      remove what the retention does not keep
        scripts/backup.py rehearse [ID|latest] --stack NAME   restore into a scratch stack, use it, measure, remove it
+       scripts/backup.py rehearse --if-due --stack NAME      the same when backup.rehearsal says so; for cron, a timer, CI
        scripts/backup.py export-key --stack NAME > FILE      what reads the backups without this machine, under a passphrase
        scripts/backup.py import-key FILE --stack NAME        take that over on another machine
        scripts/backup.py secret NAME --stack NAME < FILE     store the repository's password or an object store's key
@@ -17,7 +18,7 @@ import getpass
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,6 +31,7 @@ from rich.table import Table
 from operations.backup.launch import Place, run_job
 from operations.backup.manifest import Manifest
 from operations.backup.proof import prove
+from operations.backup.schedule import rehearsal_due
 from operations.backup.settings import BackupSettings
 from operations.errors import ExitCode, Unreachable, UsageError
 from operations.inventory import load_access
@@ -234,13 +236,23 @@ def prune_command(
 
 @app.command("rehearse")
 def rehearse_command(
-    context: typer.Context, backup: BackupArgument = "latest", stack: NamedOption = None, as_json: JsonOption = False
+    context: typer.Context,
+    backup: BackupArgument = "latest",
+    stack: NamedOption = None,
+    if_due: Annotated[bool, typer.Option("--if-due", help="Only when backup.rehearsal says that it is time.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Restore a backup into a scratch stack, use it, measure, remove it, and note the outcome in the catalogue."""
     name = named(stack or context.obj)
     access = load_access(name)
     place = place_of(name)
     console = make_console(stderr=True)
+    if if_due and (next_time := not_due(place, datetime.now(UTC))):
+        if as_json:
+            print_json({"due": False, "next": next_time.isoformat()})
+        else:
+            make_console().print(f"no rehearsal is due before {next_time.isoformat(timespec='minutes')}", markup=False)
+        return
     done = rehearse(place, access, backup, lambda event: tell_phase(console, event))
     if as_json:
         print_json(done)
@@ -250,6 +262,16 @@ def rehearse_command(
         f"open to applications after {done['rto_seconds']:.1f} s",
         markup=False,
     )
+
+
+def not_due(place: Place, now: datetime) -> datetime | None:
+    """When the next rehearsal will be due; None when it is time. Raises UsageError for a stack without a schedule for them."""
+    settings = place.settings
+    if settings.rehearsal is None:
+        raise UsageError(f"stack {place.stack} has no schedule for rehearsals; set backup.rehearsal, or leave --if-due out")
+    last = run_job(place, "status").get("last_rehearsal")
+    due = rehearsal_due(settings.rehearsal, settings.zone, last["at"] if last else None)
+    return due if due is not None and due > now else None
 
 
 def tell_phase(console: Console, event: dict[str, Any]) -> None:

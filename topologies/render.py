@@ -20,6 +20,8 @@ SCRIPTS = "scripts"
 SCRIPT_SOURCES = Path(__file__).resolve().parent.parent / "configs" / "node"
 
 USERS = ("app", "admin", "replication", "sentinel", "monitor", "backup")
+TIMES_IN_FILES = "aof-timestamp-enabled"
+"""The second stands in the append-only files, so that they can be cut there."""
 DEFAULT_MAXCLIENTS = 10000
 RESERVED_FILES = 64
 """File descriptors that the server keeps for itself (32) plus the start script and AOF files."""
@@ -98,6 +100,8 @@ def declared(spec: Spec) -> dict[str, str]:
             "cluster-node-timeout": str(round(spec.cluster.node_timeout_seconds * 1000)),
             "cluster-require-full-coverage": "yes" if spec.cluster.full_coverage else "no",
         }
+    if spec.backup.point_in_time:
+        values[TIMES_IN_FILES] = "yes"
     return values | {name: _text(value) for name, value in spec.parameters.items()}
 
 

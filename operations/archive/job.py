@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,21 +37,36 @@ NEEDED = {
 }
 
 
-def ask(link: Link) -> tuple[float, Look]:
-    """The server's clock, and what the node is."""
+POSTPONED_SECONDS = 2.0
+"""The server may hold its writes to the file back for so long while a sync is going on (`appendfsync everysec`)."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a node said: the server's clock, up to when all that it wrote is in its files, and what it is."""
+
+    now: float
+    covered: float
+    look: Look
+
+
+def ask(link: Link) -> Answer:
+    """Ask a node. Without a sync in progress it writes to the file before it answers, this question too (aof.c)."""
     cluster = [["CLUSTER", "MYID"], ["CLUSTER", "NODES"], ["CLUSTER", "INFO"]]
     fields = info_fields(text(link.ask("INFO")))
     now = int(fields["server_time_usec"]) / 1e6
+    covered = now - (POSTPONED_SECONDS if fields.get("aof_pending_bio_fsync") != "0" else 0.0)
     primary = fields["role"] == "master" and fields["loading"] == "0"
     if fields.get("cluster_enabled") != "1":
-        return now, Look(now, primary)
+        return Answer(now, covered, Look(now, primary))
     words = []
     for answer in link.ask_all(cluster):
         if isinstance(answer, Refused):
             raise answer
         words.append(text(answer))
     view = cluster_view(words[0], words[1], words[2])
-    return now, Look(now, primary and bool(view.slots), view.slots if primary else (), bool(view.open_slots))
+    look = Look(now, primary and bool(view.slots), view.slots if primary else (), bool(view.open_slots))
+    return Answer(now, covered, look)
 
 
 def require_annotations(fleet: Fleet) -> None:
@@ -68,14 +83,16 @@ def require_annotations(fleet: Fleet) -> None:
 
 
 class Archiver:
-    """Follows all data nodes of a stack. A node that does not answer is noted as it was; its files are followed all the same."""
+    """Follows all data nodes of a stack. A node that does not answer is noted as it was; its files are followed all the same.
 
-    def __init__(self, access: Access) -> None:
-        self._nodes = access.inventory.data_nodes
-        self._fleet = Fleet(access, self._nodes)
-        self._shippers = {node.name: Shipper(NODES / node.name, ARCHIVE / node.name, OWNER) for node in self._nodes}
+    The files of the archive, below `folder`, are given to `owner`; None leaves them to whoever runs this.
+    """
+
+    def __init__(self, access: Access, user: str = "admin", folder: Path = ARCHIVE, owner: int | None = None) -> None:
+        nodes = access.inventory.data_nodes
+        self._fleet = Fleet(access, nodes, user=user)
+        self._shippers = {node.name: Shipper(NODES / node.name, folder / node.name, owner) for node in nodes}
         self._noted: dict[str, tuple[int, bool, object, bool]] = {}
-        self._clocks: dict[str, tuple[float, float]] = {}
 
     def start(self) -> None:
         require_annotations(self._fleet)
@@ -89,9 +106,10 @@ class Archiver:
             try:
                 if isinstance(answer, ToolkitError):
                     problems.append(f"{name}: {answer}")
+                    shipper.step(None)
                     continue
-                now, look = answer
-                shipper.step(now, now - time.time())
+                look = answer.look
+                shipper.step(answer.covered, answer.now - time.time())
                 state = (shipper.chapter, look.primary, look.slots, look.moving)
                 if self._noted.get(name) != state:
                     shipper.look(look)
@@ -130,7 +148,7 @@ def locked() -> Iterator[None]:
 def do_run(told: dict[str, Any], report: Any) -> None:
     """Follow the stack until standard input ends."""
     inventory = Inventory.model_validate(told["inventory"])
-    archiver = Archiver(Access(inventory=inventory, credentials=Credentials.of(told["passwords"])))
+    archiver = Archiver(Access(inventory=inventory, credentials=Credentials.of(told["passwords"])), owner=OWNER)
     pruned = time.monotonic()
     last: list[str] = []
     with locked():

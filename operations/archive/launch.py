@@ -1,15 +1,20 @@
-"""Runs the archiver of a stack in a container, and asks what is archived."""
+"""Asks what is archived of a stack, and runs an archiver in the foreground for one whose agent does not archive."""
 
 import base64
 import json
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
+import docker
+from docker.errors import DockerException
+
 from operations.archive.job import ARCHIVE, NODES
+from operations.archive.segments import wanted
 from operations.archive.timeline import NodeArchive, StackPlan, of_data, plan_stack, write_manifest
-from operations.backup.launch import IMAGE, LABEL, code, inside
+from operations.backup.launch import IMAGE, LABEL, Place, archive_volume, code, inside, run_job
 from operations.errors import ExitCode, ToolkitError, Unreachable
 from operations.inventory import Access
 from operations.scratch import ArchivedMoment
@@ -33,11 +38,6 @@ class ArchiverFailed(ToolkitError):
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)
         self.exit_code = ExitCode(code)
-
-
-def archive_volume(stack: str) -> str:
-    """The volume with a stack's archive; it outlives the stack."""
-    return f"redis-{stack}-archive"
 
 
 def command(access: Access, what: str) -> list[str]:
@@ -125,13 +125,48 @@ def archives(access: Access) -> list[NodeArchive]:
         return [of_data(event["archive"]) for event in events]
 
 
-def moments(access: Access, at: int) -> tuple[StackPlan, list[ArchivedMoment]]:
-    """What `scratch_server` needs to become each shard of a stack as it was at the end of second `at`; raises OutsideArchive."""
-    plan = plan_stack(archives(access), at)
-    volume = archive_volume(access.inventory.stack)
+@contextmanager
+def moment(place: Place, at: int, report: Callable[[dict[str, Any]], None]) -> Iterator[tuple[StackPlan, list[ArchivedMoment]]]:
+    """What `scratch_server` needs to become each shard of a stack as it was at the end of second `at`; good within the context.
+
+    With `backup.point_in_time` it comes out of the repository, onto a volume that is removed at the end; else from the volume of
+    an archiver in the foreground. Raises OutsideArchive.
+    """
+    plan = plan_stack(archived(place), at)
+    if not place.settings.point_in_time:
+        yield plan, _contents(plan, archive_volume(place.stack))
+        return
+    volume = f"{archive_volume(place.stack)}-{at}"
+    reader = replace(place, volumes={str(ARCHIVE): volume}, capabilities=("CHOWN", "FOWNER"))
+    bases = [f"{node.folder}/{node.base.name}" for node in plan.nodes]
+    with removed_volume(volume):
+        run_job(reader, "moment", report, wanted=wanted(plan), bases=bases)
+        yield plan, _contents(plan, volume)
+
+
+def archived(place: Place) -> list[NodeArchive]:
+    """All that is archived of a stack: in its repository, or on this machine by an archiver in the foreground."""
+    if place.settings.point_in_time:
+        return [of_data(one) for one in run_job(place, "archive")]
+    if place.access is None:
+        raise Unreachable(f"stack {place.stack} is not up, and its spec has no backup.point_in_time: no archive")
+    return archives(place.access)
+
+
+@contextmanager
+def removed_volume(name: str) -> Iterator[None]:
+    """A volume that Docker makes when a container first needs it, and that is gone at the end."""
+    try:
+        yield
+    finally:
+        with suppress(DockerException):
+            docker.from_env(timeout=60).volumes.get(name).remove(force=True)
+
+
+def _contents(plan: StackPlan, volume: str) -> list[ArchivedMoment]:
     contents = []
     for node in plan.nodes:
         files = ((node.base.name, None), *((one.name, one.whole_bytes) for one in node.increments))
-        source = f"{volume}/{node.folder}/{files}/{at}"
-        contents.append(ArchivedMoment(str(node.shard), source, volume, node.folder, files, write_manifest(node), at))
-    return plan, contents
+        source = f"{volume}/{node.folder}/{files}/{plan.at}"
+        contents.append(ArchivedMoment(str(node.shard), source, volume, node.folder, files, write_manifest(node), plan.at))
+    return contents

@@ -30,6 +30,10 @@ class Annotations:
     damaged: bool = False
 
 
+UNREAD = Annotations(None, None, leads=False, clock_back=None, whole=0)
+"""Of an increment of which nothing was read yet."""
+
+
 class _Cut(Exception):
     """The file ends within a command."""
 
@@ -38,24 +42,28 @@ class _Damaged(Exception):
     """There is no command where one should be."""
 
 
-def scan(path: Path) -> Annotations:
-    """Read an increment from beginning to end."""
-    first = last = None
-    leads, back, whole, damaged = False, None, 0, False
+def scan(path: Path, known: Annotations = UNREAD, end: int | None = None) -> Annotations:
+    """Read an increment from where `known` ended, up to `end` bytes of the file (None: all of it)."""
+    if known.damaged:
+        return known
+    first, last, leads, back, whole, damaged = known.first, known.last, known.leads, known.clock_back, known.whole, False
     with path.open("rb", buffering=1 << 20) as file:
+        file.seek(whole)
         try:
             while line := _line(file):
-                if line.startswith(MARK):
-                    second = _number(line[len(MARK) :])
+                second = _number(line[len(MARK) :]) if line.startswith(MARK) else None
+                if second is None and not line.startswith(b"*"):
+                    raise _Damaged
+                if second is None:
+                    _skip(file, _number(line[1:]))
+                if end is not None and file.tell() > end:
+                    break
+                if second is not None:
                     leads = leads or whole == 0
                     if last is not None and second < last:
                         back = (min(second, back[0]) if back else second, max(last, back[1]) if back else last)
                     first = second if first is None else first
                     last = second
-                elif line.startswith(b"*"):
-                    _skip(file, _number(line[1:]))
-                else:
-                    raise _Damaged
                 whole = file.tell()
         except _Cut:
             pass

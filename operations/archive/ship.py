@@ -8,11 +8,12 @@ own that needs nothing of the one before.
 
 import json
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from operations.archive.scan import made, scan
+from operations.archive.scan import Annotations, made, scan
 from operations.archive.timeline import Base, Increment, Listed, Look, NodeArchive, parse_manifest
 
 AOF_FOLDER = "appendonlydir"
@@ -22,8 +23,6 @@ CHUNK_BYTES = 1 << 20
 BASE_BYTES_PER_STEP = 64 << 20
 """Bases are copied in between, so that increments do not have to wait."""
 COMPARED_BYTES = 256
-POSTPONED_SECONDS = 2.0
-"""The server may hold its writes to the file back for so long while a sync is going on (`appendfsync everysec`)."""
 TRIES = 5
 
 
@@ -83,8 +82,9 @@ class Shipper:
     def _folder(self) -> Path:
         return self._target / str(self._chapter)
 
-    def step(self, server_time: float, offset_seconds: float) -> None:
-        """Copy what is new. `server_time` is the server's clock before this step: what was written by then will be there."""
+    def step(self, covered: float | None, offset_seconds: float = 0.0) -> None:
+        """Copy what is new. `covered` is a moment of the server's clock by which all that it wrote is in its files; None for a
+        server that does not answer."""
         try:
             self._follow()
             done = self._copy()
@@ -92,8 +92,8 @@ class Shipper:
             self._begin_chapter()
             self._follow()
             done = self._copy()
-        if done:
-            status = {"covered": server_time - POSTPONED_SECONDS, "clock_offset_seconds": offset_seconds}
+        if done and covered is not None:
+            status = {"covered": covered, "clock_offset_seconds": offset_seconds}
             self._write(self._folder / STATUS, json.dumps(status))
 
     def look(self, look: Look) -> None:
@@ -118,7 +118,7 @@ class Shipper:
     # ---- steps ------------------------------------------------------------------------------------------------------
 
     def _follow(self) -> None:
-        """Open what the manifest lists and was not open."""
+        """Open what the manifest lists and was not open. Raises Restarted for files that began anew under their old names."""
         for attempt in range(TRIES):
             try:
                 listed = parse_manifest((self._source / MANIFEST).read_text())
@@ -126,7 +126,9 @@ class Shipper:
                 for one in listed:
                     if one.kind == "b" and increments:
                         self._first_increment.setdefault(one.name, min(increments))
-                    if one.kind in "bi" and one.name not in self._open and one.name not in {base.name for base in self._bases}:
+                    if one.kind == "i" and one.name in self._open:
+                        self._require_same(self._open[one.name])
+                    elif one.kind in "bi" and one.name not in self._open and one.name not in {b.name for b in self._bases}:
                         self._open[one.name] = self._handle(one)
             except FileNotFoundError:  # a rewrite ended between reading the manifest and opening
                 if attempt == TRIES - 1:
@@ -134,6 +136,10 @@ class Shipper:
                 continue
             self._listed = {one.name for one in listed if one.kind in "bi"}
             return
+
+    def _require_same(self, one: _Open) -> None:
+        if (self._source / one.listed.name).stat().st_ino != os.fstat(one.source).st_ino:
+            raise Restarted(one.listed.name)
 
     def _handle(self, listed: Listed) -> _Open:
         path = self._folder / listed.name
@@ -167,7 +173,7 @@ class Shipper:
 
     def _begin_chapter(self) -> None:
         self.close()
-        self._chapter += 1
+        self._chapter = max(self._chapter + 1, time.time_ns() // 1_000_000)  # a name that no other archive of this node has
         self._bases, self._first_increment = [], {}
         self._folder.mkdir(parents=True)
         for path in (self._target, self._folder):
@@ -190,27 +196,24 @@ def _bases(folder: Path) -> list[Base]:
     return [Base(**one) for one in json.loads(path.read_text())] if path.exists() else []
 
 
-def read_archive(folder: Path, shards: dict[str, int]) -> Iterator[NodeArchive]:
-    """What is archived below `folder` of every node in `shards` (name to shard), chapter by chapter."""
+def read_archive(folder: Path, shards: Mapping[str, int], scanned: Callable[[Path], Annotations] = scan) -> Iterator[NodeArchive]:
+    """What is archived below `folder` of every node in `shards` (name to shard), chapter by chapter.
+
+    `scanned` tells what stands in an increment. Times are read before sizes, so that what they cover is in the files.
+    """
     for node, shard in shards.items():
         for chapter in sorted((folder / node).glob("[0-9]*"), key=lambda path: int(path.name)):
             if (chapter / STATUS).exists() and (chapter / LOOKS).exists():
-                yield _chapter(chapter, node, shard)
+                yield _chapter(chapter, node, shard, scanned)
 
 
-def _chapter(folder: Path, node: str, shard: int) -> NodeArchive:
+def _chapter(folder: Path, node: str, shard: int, scanned: Callable[[Path], Annotations]) -> NodeArchive:
     status = json.loads((folder / STATUS).read_text())
     looks = []
     for line in (folder / LOOKS).read_text().splitlines():
         found = json.loads(line)
         looks.append(Look(found["at"], found["primary"], tuple((low, high) for low, high in found["slots"]), found["moving"]))
-    increments = []
-    for path in folder.glob("*.incr.aof"):
-        seen = scan(path)
-        sequence = int(path.name.split(".")[-3])
-        increments.append(
-            Increment(path.name, sequence, seen.first, seen.last, seen.leads, seen.clock_back, seen.whole, seen.damaged)
-        )
+    increments = [increment_of(path.name, scanned(path)) for path in folder.glob("*.incr.aof")]
     return NodeArchive(
         node,
         shard,
@@ -221,3 +224,14 @@ def _chapter(folder: Path, node: str, shard: int) -> NodeArchive:
         status["clock_offset_seconds"],
         f"{node}/{folder.name}",
     )
+
+
+def increment_of(name: str, seen: Annotations) -> Increment:
+    """A file that was read, as the timeline knows it; its sequence stands in its name."""
+    sequence = int(name.split(".")[-3])
+    return Increment(name, sequence, seen.first, seen.last, seen.leads, seen.clock_back, seen.whole, seen.damaged)
+
+
+def annotations_of(one: Increment) -> Annotations:
+    """The other way round."""
+    return Annotations(one.first, one.last, one.leads, one.clock_back, one.whole_bytes, one.damaged)

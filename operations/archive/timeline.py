@@ -4,12 +4,13 @@ All times are Unix seconds of the servers' clocks. The state "at T" holds everyt
 `redis-check-aof --truncate-to-timestamp` cuts.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from operations.errors import ToolkitError, Unreachable
-from operations.parse import Slots
+from operations.parse import Slots, uncovered
 
 CRON_SECONDS = 0.1
 """The clock that writes the annotations is read ten times a second (`hz 10`)."""
@@ -102,7 +103,7 @@ class NodePlan:
 
 @dataclass(frozen=True)
 class StackPlan:
-    """One plan for each shard. `skew_seconds`: how far apart the shards' cuts can be."""
+    """One plan for each shard that served anything. `skew_seconds`: how far apart the shards' cuts can be."""
 
     nodes: tuple[NodePlan, ...]
     at: int
@@ -159,46 +160,62 @@ def file_ranges(archive: NodeArchive) -> tuple[tuple[int, int], ...]:
     return _joined((base.made, int(reach(archive, base)) - 1) for base in archive.bases)
 
 
-def ranges(archives: Sequence[NodeArchive]) -> tuple[tuple[int, int], ...]:
-    """Seconds that can be restored of one shard: where the files of whoever was primary lead to. `archives` are its nodes."""
-    found = []
-    for archive in archives:
-        ends = [look.at for look in archive.looks[1:]] + [archive.covered]
-        for look, end in zip(archive.looks, ends, strict=False):
-            if look.primary and not look.moving:
-                for first, last in file_ranges(archive):
-                    found.append((max(first, _up(look.at)), min(last, int(end) - 1)))
-    return _joined(found)
+def ranges(archives: Iterable[NodeArchive]) -> tuple[tuple[int, int], ...]:
+    """Seconds that can be restored of what these nodes served: where the files of whoever was primary lead to."""
+    return _joined((one.low, one.high) for archive in archives for one in _serving(archive))
 
 
-def common(parts: Iterable[tuple[tuple[int, int], ...]]) -> tuple[tuple[int, int], ...]:
-    """Seconds that lie in the ranges of every part."""
-    result: tuple[tuple[int, int], ...] | None = None
-    for part in parts:
-        if result is None:
-            result = part
-            continue
-        both = [(max(a, c), min(b, d)) for a, b in result for c, d in part]
-        result = tuple((low, high) for low, high in both if low <= high)
-    return result or ()
+@dataclass(frozen=True)
+class _Serving:
+    """Seconds in which a node was seen to serve writes for `slots`, and which its files lead to."""
+
+    low: int
+    high: int
+    slots: Slots
+
+
+def _serving(archive: NodeArchive) -> Iterator[_Serving]:
+    ends = [look.at for look in archive.looks[1:]] + [archive.covered]
+    for look, end in zip(archive.looks, ends, strict=False):
+        if look.primary and not look.moving:
+            for first, last in file_ranges(archive):
+                low, high = max(first, _up(look.at)), min(last, int(end) - 1)
+                if low <= high:
+                    yield _Serving(low, high, look.slots)
+
+
+def restorable(archives: Iterable[NodeArchive]) -> tuple[tuple[int, int], ...]:
+    """Seconds that can be restored of all data together: of a cluster, those in which every slot was served by somebody whose
+    files lead there, however many shards there were."""
+    stretches = [one for archive in archives for one in _serving(archive)]
+    marks = sorted({one.low for one in stretches} | {one.high + 1 for one in stretches})
+    return _joined((low, end - 1) for low, end in pairwise(marks) if _is_whole([one for one in stretches if _holds(one, low)]))
+
+
+def _holds(one: _Serving, moment: int) -> bool:
+    return one.low <= moment <= one.high
+
+
+def _is_whole(serving: Sequence[_Serving]) -> bool:
+    slots = [one.slots for one in serving if one.slots]
+    return bool(serving) and (not slots or not uncovered(slots))
 
 
 def plan_stack(archives: Sequence[NodeArchive], moment: int) -> StackPlan:
-    """One plan for each shard; raises OutsideArchive with what can be had instead."""
+    """One plan for each shard that served anything then; raises OutsideArchive with what can be had instead."""
     shards: dict[int, list[NodeArchive]] = {}
     for archive in archives:
         shards.setdefault(archive.shard, []).append(archive)
     if not shards:
-        raise OutsideArchive("nothing is archived; start scripts/archive.py run")
-    possible = common(ranges(members) for _, members in sorted(shards.items()))
+        raise OutsideArchive("nothing is archived; set backup.point_in_time, or start scripts/archive.py run")
+    possible = restorable(archives)
     if not any(low <= moment <= high for low, high in possible):
         raise OutsideArchive(_refusal(moment, possible, archives))
     plans = []
     for _, members in sorted(shards.items()):
-        serving = [one for one in members if (look := one.role_at(moment)) and look.primary and _has(file_ranges(one), moment)]
-        # There is one, for the second lies in the ranges of the shard. Of two that thought so, the one that was promoted later.
-        best = max(serving, key=lambda one: _since(one, moment))
-        plans.append(plan_node(best, moment))
+        serving = [one for one in members if any(_holds(stretch, moment) for stretch in _serving(one))]
+        if serving:  # of two that thought so, the one that was promoted later
+            plans.append(plan_node(max(serving, key=lambda one: _since(one, moment)), moment))
     offsets = [one.clock_offset_seconds for one in archives]
     return StackPlan(tuple(plans), moment, CRON_SECONDS + max(offsets) - min(offsets))
 
@@ -247,10 +264,6 @@ def _refusal(moment: int, possible: Sequence[tuple[int, int]], archives: Sequenc
     nearest = " or ".join(str(one) for one in (before, after) if one is not None)
     told = ", ".join(f"{low} to {high}" for low, high in possible)
     return f"{moment} cannot be restored: {why}; what can be is {told}. The nearest is {nearest}"
-
-
-def _has(stretches: Iterable[tuple[int, int]], moment: int) -> bool:
-    return any(low <= moment <= high for low, high in stretches)
 
 
 def _joined(stretches: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:

@@ -1,7 +1,7 @@
 """The main of a stack's backup agent: makes a backup when the schedule says so, reads it back, and prunes.
 
-It runs in a container of its own that `pulumi up` provides. What it needs comes through the configuration volume: when its code
-changes there, it ends and Docker starts it anew. A backup that failed is tried again after a while; times that passed while it
+It runs in a container of its own that `pulumi up` provides. What it needs comes through the configuration volume: when that
+changes, it ends and Docker starts it anew. A backup that failed is tried again after a while; times that passed while it
 was down are made up for once.
 """
 
@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from operations.archive import agent as archive
 from operations.backup import chores
 from operations.backup.catalogue import LATEST
 from operations.backup.job import do_create
@@ -31,13 +32,15 @@ RETRY = timedelta(minutes=5)
 
 
 def main() -> None:
-    """Follow the schedule until the code changes or the container stops."""
+    """Follow the schedule, and archive, until the code or the request changes or the container stops."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    home, code = Home(), _digest(FOLDER / CODE)
+    told = _told()
+    session = Session(json.loads((FOLDER / REQUEST).read_text()), Home(), _log)
+    if session.settings.point_in_time:
+        archive.start(session, _log)
     not_before = datetime.now(UTC)
-    while _digest(FOLDER / CODE) == code:
+    while _told() == told:
         ALIVE.touch()
-        session = Session(json.loads((FOLDER / REQUEST).read_text()), home, _log)
         not_before = step(session, datetime.now(UTC), not_before, _backup)
         time.sleep(POLL_SECONDS)
 
@@ -77,5 +80,5 @@ def _log(event: dict[str, Any]) -> None:
         print(datetime.now(UTC).isoformat(timespec="seconds"), json.dumps(event), flush=True)
 
 
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _told() -> str:
+    return hashlib.sha256((FOLDER / CODE).read_bytes() + (FOLDER / REQUEST).read_bytes()).hexdigest()

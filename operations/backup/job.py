@@ -11,28 +11,25 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
+from operations.archive.agent import archive_repository
+from operations.archive.job import ARCHIVE, OWNER
+from operations.archive.segments import holding
+from operations.archive.store import Store
 from operations.backup import chores
 from operations.backup.catalogue import find
 from operations.backup.create import create
 from operations.backup.fetch import Wanted, fetch, swap
-from operations.backup.session import Home, Session
+from operations.backup.session import Home, Session, ensure_password
 from operations.errors import ExitCode, ToolkitError
 
 
 def do_create(session: Session) -> dict[str, Any]:
     access = session.access()
     with session.home.lock("create"):
-        fresh = not session.home.password_file.exists()
-        session.home.ensure_password()
-        try:
-            exists = session.repository.exists()
-        except ToolkitError:
-            if fresh:  # a repository of somebody else's: the password just made is not for it
-                session.home.password_file.unlink()
-            raise
-        if exists:
+        if ensure_password(session):
             session.repository.unlock()
             _sweep(session)
         else:
@@ -127,6 +124,11 @@ def do_record(session: Session) -> dict[str, Any]:
     return {"id": entry.id}
 
 
+def do_status(session: Session) -> dict[str, Any]:
+    """What happened last: times and ids, nothing secret."""
+    return session.home.status()
+
+
 def do_export(session: Session) -> dict[str, Any]:
     return {"key": chores.export_key(session, str(session.told["passphrase"]))}
 
@@ -135,10 +137,30 @@ def do_import(session: Session) -> dict[str, Any]:
     return chores.import_key(session, str(session.told["key"]), str(session.told["passphrase"]), bool(session.told["replace"]))
 
 
+def do_archive(session: Session) -> list[dict[str, Any]]:
+    """All that is archived."""
+    session.require_password()
+    return [asdict(one) for one in Store(archive_repository(session), session.stack).load().archives.values()]
+
+
+def do_moment(session: Session) -> None:
+    """Write the files of a moment onto the volume that is mounted as the archive, for the user of scratch servers."""
+    session.require_password()
+    store = Store(archive_repository(session), session.stack)
+    wanted = {str(name): int(size) for name, size in session.told["wanted"].items()}
+    segments = holding(wanted, store.load(), store.segments)
+    session.report({"event": "phase", "text": f"reading {len(segments)} segments and the bases out of the repository"})
+    store.fetch(segments, wanted, session.told["bases"], ARCHIVE)
+    for path in (ARCHIVE, *ARCHIVE.rglob("*")):
+        os.chown(path, OWNER, OWNER)
+        path.chmod(0o700 if path.is_dir() else 0o600)
+
+
 COMMANDS: dict[str, Callable[[Session], Any]] = {
     "create": do_create, "list": do_list, "show": do_show, "secret": do_secret, "fetch": do_fetch, "swap": do_swap,
     "dump": do_dump, "verify": do_verify,
-    "check": do_check, "prune": do_prune, "record": do_record, "export": do_export, "import": do_import,
+    "check": do_check, "prune": do_prune, "record": do_record, "status": do_status, "export": do_export, "import": do_import,
+    "archive": do_archive, "moment": do_moment,
 }  # fmt: skip
 
 

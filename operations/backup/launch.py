@@ -49,6 +49,11 @@ def agent_container(stack: str) -> str:
     return f"redis-{stack}-backup-agent"
 
 
+def archive_volume(stack: str) -> str:
+    """The volume with a stack's archive, or what of it waits for the repository; it outlives the stack."""
+    return f"redis-{stack}-archive"
+
+
 def repository_volume(stack: str) -> str:
     """The repository of a stack that names none; it outlives the stack."""
     return f"redis-{stack}-repository"

@@ -6,6 +6,7 @@ arguments. Exit codes: https://restic.readthedocs.io/en/stable/075_scripting.htm
 
 import json
 import os
+import signal
 import subprocess
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -101,15 +102,15 @@ class Repository:
         """The JSON lines that a command printed."""
         return [json.loads(line) for line in self.run(*words, "--json").splitlines() if line.startswith("{")]
 
-    def snapshots(self, **tags: str) -> list[Snapshot]:
-        """Entries with all of these tags, oldest first."""
+    def snapshots(self, seconds: float | None = None, **tags: str) -> list[Snapshot]:
+        """Entries with all of these tags, oldest first; raises Unreachable when there is no answer within `seconds`."""
         wanted = ("--tag", ",".join(f"{name}={value}" for name, value in tags.items())) if tags else ()
-        found = json.loads(self.run("snapshots", "--json", "--no-lock", *wanted) or "[]")
+        found = json.loads(self.run("snapshots", "--json", "--no-lock", *wanted, seconds=seconds) or "[]")
         return sorted((parse_snapshot(entry) for entry in found or ()), key=lambda one: one.time)
 
-    def store(self, name: str, tags: Mapping[str, str]) -> "Upload":
-        """A new entry that takes bytes as they come."""
-        return Upload(self, name, tags)
+    def store(self, name: str, tags: Mapping[str, str], seconds: float | None = None) -> "Upload":
+        """A new entry that takes bytes as they come; given up when it is not stored within `seconds`."""
+        return Upload(self, name, tags, seconds)
 
     def store_text(self, name: str, text: str, tags: Mapping[str, str]) -> str:
         """A new entry with this text; returns its id."""
@@ -173,9 +174,13 @@ class Repository:
 class Upload:
     """A new entry of a repository while its bytes come. Left without `finish`, nothing is stored."""
 
-    def __init__(self, repository: Repository, name: str, tags: Mapping[str, str]) -> None:
+    def __init__(self, repository: Repository, name: str, tags: Mapping[str, str], seconds: float | None = None) -> None:
         self._repository = repository
+        self._seconds = seconds
         self._process = repository.open_upload(name, tags)
+        self._end = threading.Timer(seconds or 0, self._process.kill)
+        if seconds is not None:
+            self._end.start()
         self._lines: dict[str, bytes] = {}
         pipes = {"out": self._process.stdout, "err": self._process.stderr}
         self._readers = [
@@ -214,6 +219,8 @@ class Upload:
         code = self._process.wait()
         for reader in self._readers:
             reader.join()
+        if self._seconds is not None and code == -signal.SIGKILL:
+            return Unreachable(f"the repository at {self._repository.place} did not take an entry within {self._seconds:g} s")
         words = (self._lines.get("err", b"") + b"\n" + self._lines.get("out", b"")).decode(errors="replace")
         return self._repository.explain(code, words, "backup")
 
@@ -221,6 +228,7 @@ class Upload:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._end.cancel()
         # Killed before its input ends: restic must not take what came so far for the whole.
         if self._process.poll() is None:
             self._process.kill()

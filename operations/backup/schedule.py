@@ -1,10 +1,12 @@
-"""When the next backup is due. Pure; cron expressions and daylight saving as cronsim has them (those of Debian's cron)."""
+"""When the next backup and the next rehearsal are due. Pure; cron expressions and daylight saving as cronsim has them."""
 
-from datetime import datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 
 from cronsim import CronSim
 
 CLOCK_SLACK = timedelta(minutes=1)
+REHEARSAL_GRACE = timedelta(hours=2)
+"""A rehearsal that is due for longer is overdue: whoever runs `rehearse --if-due` every hour has come by."""
 
 
 def next_after(cron: str, zone: tzinfo, moment: datetime) -> datetime:
@@ -20,3 +22,8 @@ def served_until(noted: datetime | None, now: datetime) -> datetime:
 def is_due(cron: str, zone: tzinfo, served: datetime, now: datetime) -> bool:
     """Whether a time of the schedule has passed that was not followed yet; several that were missed count as one."""
     return next_after(cron, zone, served) <= now
+
+
+def rehearsal_due(cron: str, zone: tzinfo, last: float | None) -> datetime | None:
+    """When a rehearsal is due after the last one (Unix time), whether that passed or not; None: at once, there was none."""
+    return next_after(cron, zone, datetime.fromtimestamp(last, UTC)) if last is not None else None

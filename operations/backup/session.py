@@ -14,7 +14,7 @@ from operations.backup.create import MANIFEST_FILE
 from operations.backup.manifest import Manifest
 from operations.backup.restic import Repository
 from operations.backup.settings import BackupSettings
-from operations.errors import Busy, InvalidInput, Unreachable
+from operations.errors import Busy, InvalidInput, ToolkitError, Unreachable
 from operations.inventory import Access, Credentials, Inventory
 
 HOME = Path("/backup")
@@ -166,3 +166,18 @@ class Session:
         found = self.manifest(find(self.entries(), name))
         assert found is not None  # noqa: S101 - restorable ones have one
         return found
+
+
+def ensure_password(session: Session) -> bool:
+    """Make a password when there is none yet; says whether there is a repository that it opens. Call it with the lock held.
+
+    Raises Unreachable for a repository of somebody else's: a password that was just made is not for it, and is not kept.
+    """
+    fresh = not session.home.password_file.exists()
+    session.home.ensure_password()
+    try:
+        return session.repository.exists()
+    except ToolkitError:
+        if fresh:
+            session.home.password_file.unlink()
+        raise

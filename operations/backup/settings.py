@@ -12,6 +12,7 @@ VOLUME = "volume"
 """The repository of a stack that names none: a Docker volume of its own, which `pulumi destroy` leaves alone."""
 REMOTE = ("s3:", "rest:", "azure:", "b2:")
 """Those of restic's places whose secrets are environment variables alone; SFTP and others need files."""
+ARCHIVE_FOLDER = "point-in-time"
 _LOGIN = re.compile(r"//[^/@]*:[^/@]*@")
 _ANY_MOMENT = datetime(2026, 1, 1)
 
@@ -49,6 +50,13 @@ def _place(value: str) -> str:
     return value
 
 
+def beside(place: str) -> str:
+    """Where the archive of points in time lies: a repository of its own in a folder of that of the backups."""
+    if place.startswith("b2:") and ":" not in place.removeprefix("b2:"):
+        return f"{place}:{ARCHIVE_FOLDER}"
+    return f"{place}{'' if place.endswith(('/', ':')) else '/'}{ARCHIVE_FOLDER}" + ("/" if place.startswith("rest:") else "")
+
+
 RepositoryPlace = Annotated[str, AfterValidator(_place)]
 Cron = Annotated[str, AfterValidator(_cron)]
 
@@ -68,6 +76,7 @@ class Retention(_Section):
     window_hours: int = Field(
         0, ge=0, le=87_600, description="every backup that is not older than so many hours, and the one before them"
     )
+    point_in_time_hours: int = Field(168, ge=1, le=87_600, description="how far back the seconds reach that can be restored")
 
 
 class BackupObjectives(_Section):
@@ -88,6 +97,9 @@ class BackupObjectives(_Section):
         allow_inf_nan=False,
         description="age that the last rehearsal that passed may reach; default: not checked",
     )
+    lag_seconds: float = Field(
+        15, gt=0, allow_inf_nan=False, description="with point_in_time: how far the archive in the repository may trail"
+    )
 
 
 class BackupSettings(_Section):
@@ -96,6 +108,9 @@ class BackupSettings(_Section):
     schedule: Cron | None = Field(None, description="when backups are made, as cron writes it; default: only when asked for")
     time_zone: Annotated[str, AfterValidator(_zone)] = Field(
         "UTC", description="time zone of the schedules and of days, weeks, months"
+    )
+    rehearsal: Cron | None = Field(
+        None, description="when a backup is rehearsed by `scripts/backup.py rehearse --if-due`, as cron writes it"
     )
     repository: RepositoryPlace = Field(
         VOLUME,
@@ -110,6 +125,9 @@ class BackupSettings(_Section):
     pause_milliseconds: int = Field(
         0, ge=0, le=60_000, description="longest pause of writes for one cut through all shards; 0: no pause, the skew is stated"
     )
+    point_in_time: bool = Field(
+        False, description="archive all that is written at once, so that any second can be restored; needs append-only files"
+    )
     retention: Retention = Retention()
     objectives: BackupObjectives = BackupObjectives()
 
@@ -120,7 +138,7 @@ class BackupSettings(_Section):
     @property
     def needs_agent(self) -> bool:
         """Whether something has to be done without anybody asking."""
-        return self.schedule is not None
+        return self.schedule is not None or self.point_in_time
 
     @property
     def zone(self) -> ZoneInfo:

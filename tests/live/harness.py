@@ -21,15 +21,13 @@ import yaml
 from docker.errors import APIError, NotFound
 from docker.models.containers import Container
 
-from operations.archive.launch import archive_volume
 from operations.backup.launch import LABEL as BACKUP
-from operations.backup.launch import home_volume, repository_volume
+from operations.backup.launch import archive_volume, home_volume, repository_volume
 from operations.connect import Fleet
 from operations.errors import ToolkitError
 from operations.inventory import Access, parse_access
 from operations.observe import observe
 from operations.owner import machine_id, owner_id
-from operations.scratch_stack import tidy
 from operations.verdict import State, verdict
 from tests.waiting import wait_until
 from topologies.addresses import preferred_index, subnet_of
@@ -341,10 +339,8 @@ class Stack:
                 network.remove()
         with contextlib.suppress(NotFound, APIError):
             client.volumes.get(f"redis-{self.name}-config").remove()
-        for lock in self.stack_file.parent.glob(f"{self.name}-*.lock"):  # of its rehearsals and drills
-            with contextlib.suppress(ToolkitError):
-                tidy(lock.stem)
-                lock.unlink(missing_ok=True)
+        for lock in self.stack_file.parent.glob(f"{self.name}-*.lock"):
+            lock.unlink(missing_ok=True)
         self.stack_file.unlink(missing_ok=True)
         self.stack_file.with_suffix(".yaml.bak").unlink(missing_ok=True)
 

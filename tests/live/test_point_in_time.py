@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from operations.archive.launch import archives
-from operations.archive.timeline import common, ranges
+from operations.archive.timeline import ranges, restorable
 from operations.clients import application_client
 from operations.connect import node_client
 from operations.inventory import Access
@@ -64,11 +64,7 @@ def archiver(stack: Stack, access: Access) -> "Iterator[subprocess.Popen[bytes]]
 
 def covered(access: Access) -> int:
     """The last second that can be restored of all shards; 0 for none."""
-    shards: dict[int, list[Any]] = {}
-    for one in archives(access):
-        shards.setdefault(one.shard, []).append(one)
-    found = common(ranges(members) for members in shards.values()) if len(shards) == len(access.inventory.shards) else ()
-    return max((high for _, high in found), default=0)
+    return max((high for _, high in restorable(archives(access))), default=0)
 
 
 def servers_second(access: Access) -> int:

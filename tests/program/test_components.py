@@ -95,6 +95,16 @@ def test_a_schedule_brings_an_agent_that_is_hardened_and_told_by_the_carrier_alo
     assert request["inventory"]["nodes"][0]["host"] == "10.213.7.10"
 
 
+def test_an_agent_that_archives_reads_the_volumes_of_all_data_nodes_and_writes_none() -> None:
+    plan = plan_of("sentinel", backup={"point_in_time": True})
+    recorder, _ = register(plan)
+    agent = recorder.of_type("Container")["backup-agent"]
+    assert agent["capabilities"] == {"adds": ["DAC_READ_SEARCH"], "drops": ["ALL"]}
+    read = {mount["volumeName"]: mount["readOnly"] for mount in agent["volumes"] if mount["containerPath"].startswith("/nodes/")}
+    assert read == {node.volume: True for node in plan.data_nodes}
+    assert "redis-shop-archive" in {mount.get("volumeName") for mount in agent["volumes"]}
+
+
 def test_a_stack_without_a_schedule_has_no_agent_and_one_without_restore_from_no_restoration() -> None:
     recorder, _ = register(plan_of("standalone"))
     assert "backup-agent" not in recorder.of_type("Container")

@@ -5,12 +5,16 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import pytest
+
 from operations.backup.agent import RETRY, step
 from operations.backup.health import judge
-from operations.backup.schedule import is_due, next_after, served_until
+from operations.backup.launch import Place
+from operations.backup.schedule import is_due, next_after, rehearsal_due, served_until
 from operations.backup.session import AGENT_STATE, Home, Session
 from operations.backup.settings import BackupSettings
-from operations.errors import Unreachable
+from operations.errors import Unreachable, UsageError
+from scripts import backup as backup_script
 
 BERLIN = ZoneInfo("Europe/Berlin")
 NOON = datetime(2026, 6, 30, 12, tzinfo=UTC)
@@ -70,9 +74,10 @@ def test_a_failed_backup_is_tried_again_after_a_while(tmp_path: Path) -> None:
     assert len(tries) == 2
 
 
-def health(status: dict[str, Any] | None, **objectives: float) -> Any:
-    settings = BackupSettings.model_validate({"schedule": DAILY, "objectives": objectives})
-    return judge(settings, status, {"next": "2026-07-01T03:00:00+00:00"}, NOON, "shop")
+def health(status: dict[str, Any] | None, archive: dict[str, Any] | None = None, **more: Any) -> Any:
+    fields = {name: more.pop(name) for name in ("rehearsal", "point_in_time") if name in more}
+    settings = BackupSettings.model_validate({"schedule": DAILY, "objectives": more, **fields})
+    return judge(settings, status, {"next": "2026-07-01T03:00:00+00:00"}, archive or {}, NOON, "shop")
 
 
 SUCCESS = {"last_success": {"id": "20260630T030000.000Z", "at": NOON.timestamp() - 9 * 3600}, "exported": 1.0}
@@ -99,6 +104,56 @@ def test_a_rehearsal_that_is_due_turns_the_stack_red() -> None:
     assert "rehearsal_hours is 1" in health({**SUCCESS, "last_rehearsal": hours_ago}, rehearsal_hours=1).problems[0]
 
 
+WEEKLY = "0 4 * * 1"  # noon is on a Tuesday
+
+
+def test_a_rehearsal_is_due_by_its_schedule_whatever_became_of_the_last() -> None:
+    monday = datetime(2026, 6, 29, 4, tzinfo=UTC)
+    assert rehearsal_due(WEEKLY, UTC, (monday - timedelta(days=2)).timestamp()) == monday
+    assert rehearsal_due(WEEKLY, UTC, (monday + timedelta(minutes=9)).timestamp()) == monday + timedelta(days=7)
+    assert rehearsal_due(WEEKLY, BERLIN, monday.timestamp()) == monday + timedelta(days=7, hours=-2)
+    assert rehearsal_due(WEEKLY, UTC, None) is None
+
+
+def test_a_rehearsal_that_is_overdue_by_its_schedule_turns_the_stack_red() -> None:
+    def rehearsed(hours_ago: float) -> Any:
+        last = {"state": "passed", "at": NOON.timestamp() - hours_ago * 3600}
+        return health({**SUCCESS, "last_rehearsal": last}, rehearsal=WEEKLY)
+
+    assert (rehearsed(3).problems, rehearsed(3).summary[-34:]) == ((), "rehearsal due 2026-07-06T04:00+00:00"[-34:])
+    assert "the last rehearsal is 2 d old, backup.rehearsal is '0 4 * * 1'" in rehearsed(60).problems[0]
+    assert "no backup was ever rehearsed" in health(SUCCESS, rehearsal=WEEKLY).problems[0]
+    late = datetime(2026, 6, 29, 5, 59, tzinfo=UTC)  # within the two hours in which whoever runs it comes by
+    settings = BackupSettings(schedule=DAILY, rehearsal=WEEKLY)
+    status = {"last_rehearsal": {"state": "passed", "at": late.timestamp() - 7 * 86400}}
+    assert judge(settings, status, {}, {}, late, "shop").problems == ()
+
+
+def test_an_archive_that_trails_too_far_or_has_trouble_turns_the_stack_red() -> None:
+    def archived(seconds_ago: float, *problems: str) -> Any:
+        since = NOON.timestamp() - 3600
+        archive = {"current_until": NOON.timestamp() - seconds_ago, "restorable": [since, NOON.timestamp()], "problems": problems}
+        return health(SUCCESS, archive, point_in_time=True)
+
+    assert archived(3).problems == ()
+    assert "archived from 2026-06-30T11:00:00+00:00 without a gap until 3.0 s ago" in archived(3).summary
+    assert archived(20).problems == ("the archive trails by 20 s, backup.objectives.lag_seconds is 15",)
+    assert archived(3, "the repository is away").problems == ("archive: the repository is away",)
+    assert "no second can be restored yet" in health(SUCCESS, point_in_time=True).problems[0]
+
+
 def test_a_key_that_was_never_exported_is_reminded_of_and_an_agent_that_is_gone_is_a_problem() -> None:
     assert "export-key" in health({"last_success": SUCCESS["last_success"]}).hints[0]
-    assert judge(BackupSettings(schedule=DAILY), None, None, NOON, "shop").problems
+    assert judge(BackupSettings(schedule=DAILY), None, None, None, NOON, "shop").problems
+
+
+def test_a_rehearsal_runs_only_when_it_is_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    noted: dict[str, Any] = {}
+    monkeypatch.setattr(backup_script, "run_job", lambda _place, _what: noted)
+    place = Place("shop", BackupSettings(schedule=DAILY, rehearsal=WEEKLY))
+    assert backup_script.not_due(place, NOON) is None
+    noted["last_rehearsal"] = {"at": NOON.timestamp() - 3600, "state": "failed"}
+    assert backup_script.not_due(place, NOON) == datetime(2026, 7, 6, 4, tzinfo=UTC)
+    assert backup_script.not_due(place, NOON + timedelta(days=7)) is None
+    with pytest.raises(UsageError, match=r"set backup\.rehearsal"):
+        backup_script.not_due(Place("shop", BackupSettings()), NOON)

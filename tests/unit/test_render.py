@@ -90,3 +90,9 @@ def test_the_user_of_replication_may_write_only_where_the_engine_moves_slots_wit
     assert ("+@write" in data_rules(spec)["replication"]) is may_write
     alone = Spec.model_validate({"topology": "replication", "engine": {"name": name, "version": version}})
     assert "+@write" not in data_rules(alone)["replication"]
+
+
+def test_times_stand_in_the_files_of_a_stack_that_is_archived() -> None:
+    archived = Spec.model_validate({"topology": "standalone", "backup": {"point_in_time": True}})
+    assert declared(archived)["aof-timestamp-enabled"] == "yes"
+    assert "aof-timestamp-enabled" not in declared(Spec.model_validate({"topology": "standalone"}))

@@ -30,6 +30,19 @@ NONE = {"persistence": {"policy": "none"}}
 REFUSED: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
     # topology, fields that pass, fields that are refused, sentence
     (
+        "standalone",
+        {"backup": {"point_in_time": True}},
+        {"backup": {"point_in_time": True}, "persistence": {"policy": "rdb"}},
+        "backup.point_in_time is true but with persistence.policy rdb there are no append-only files to archive; use "
+        "persistence.policy aof or both, or remove it",
+    ),
+    (
+        "standalone",
+        {"backup": {"point_in_time": True}, "parameters": {"aof-timestamp-enabled": True}},
+        {"backup": {"point_in_time": True}, "parameters": {"aof-timestamp-enabled": "no"}},
+        "parameters.aof-timestamp-enabled is false but backup.point_in_time needs the times in the files; remove it",
+    ),
+    (
         "replication",
         {"shards": 1},
         {"shards": 3},
@@ -283,6 +296,13 @@ REFUSED: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
 ]
 
 DOUBTED: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
+    (
+        "standalone",
+        {"backup": {"rehearsal": "0 5 * * 0", "schedule": "0 3 * * *"}},
+        {"backup": {"rehearsal": "0 5 * * 0"}},
+        'backup.rehearsal is "0 5 * * 0" but without backup.schedule there is no agent, so `status` cannot tell when it is '
+        "overdue; set backup.schedule too",
+    ),
     (
         "replication",
         {"replication": {}},

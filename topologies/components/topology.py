@@ -103,8 +103,6 @@ class Topology(pulumi.ComponentResource):
 
         declared = outputs.inventory(plan, "", "")
         temporary = [outputs.entry(node) for node in plan.surge]
-        if plan.spec.backup.needs_agent:
-            backup_agent(plan, network, bearer, self)
         made: dict[str, docker.Container] = {}
         # Nodes that are missing come first, all at once: only when they are back may a standing one be taken down.
         missing: list[docker.Container] = []
@@ -152,6 +150,9 @@ class Topology(pulumi.ComponentResource):
             },
             pulumi.ResourceOptions(parent=self, depends_on=containers),
         )
+        if plan.spec.backup.needs_agent:
+            # Who archives mounts the nodes' volumes, and begins when the servers write as is declared.
+            backup_agent(plan, network, [bearer, convergence] if plan.spec.backup.point_in_time else [bearer], self)
         self.inventory = pulumi.Output.all(image.image_id, convergence.version).apply(
             lambda known: outputs.inventory(plan, known[0], known[1])
         )

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from operations.inventory import STACK_NAME
 from topologies.findings import Findings
 from topologies.parameters import check_parameters
+from topologies.rules.backup import point_in_time, rehearsal
 from topologies.rules.engine import engine_and_image, traps_in_parameters
 from topologies.rules.failover import cluster, coming_back, lag_limits, sentinels, stopping
 from topologies.rules.memory import eviction, memory, total_memory
@@ -35,6 +36,8 @@ RULES: tuple[Callable[[Spec], Iterator[Ruling]], ...] = (
     network,
     traps_in_parameters,
     objectives,
+    point_in_time,
+    rehearsal,
 )
 
 

@@ -1,0 +1,159 @@
+"""The agent archives into the repository, and a second is restored from there alone: after kill -9, an outage, a failover."""
+
+import contextlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from operations.backup.launch import archive_volume, repository_volume
+from operations.connect import node_client
+from operations.inventory import Access
+from operations.observe import observe
+from tests.live.harness import Stack, engine, throw_away_stack
+from tests.live.ledger import Load, fill, lost
+from tests.live.test_point_in_time import flush, rewriting, servers_second, wait_for_second
+from tests.waiting import wait_until
+
+pytestmark = [pytest.mark.live, pytest.mark.full]
+
+FIELDS: dict[str, Any] = {
+    "backup": {"point_in_time": True, "objectives": {"lag_seconds": 60}},
+    "memory": {"maxmemory": "64mb"},
+    "replication": {"backlog": "8mb", "replica_buffer": "16mb"},
+}
+CLIENT = "redis-topologies/client:1"
+SHAPES = [
+    {"topology": "standalone", **FIELDS},
+    pytest.param({"topology": "cluster", "cluster": {"node_timeout_seconds": 2}, **FIELDS}, marks=pytest.mark.full),
+    pytest.param({"topology": "sentinel", "replicas": 1, **FIELDS}, marks=pytest.mark.full),
+]
+
+
+@pytest.fixture(scope="module", params=SHAPES, ids=lambda spec: str(spec["topology"]))
+def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with throw_away_stack("archive", request.param, tmp_path_factory.mktemp("archive"), request.config) as made:
+        made.up().ok()
+        made.wait_healthy(made.access(), 60)
+        yield made
+
+
+def archived(stack: Stack) -> int:
+    """The last second that can be restored from the repository, as the agent noted it; 0 for none."""
+    with contextlib.suppress(ValueError, TypeError, KeyError):
+        return int(noted(stack)["restorable"][1])
+    return 0
+
+
+def noted(stack: Stack) -> dict[str, Any]:
+    """What the agent says of the archive."""
+    told: Any = stack.container("backup-agent").exec_run(["cat", "/backup/archive.json"]).output
+    found: dict[str, Any] = json.loads(told)
+    return found
+
+
+def wait_archived(stack: Stack, second: int) -> None:
+    def missing() -> str:
+        return "" if archived(stack) >= second else f"{archived(stack)} of {second}"
+
+    wait_until(f"second {second} in the repository", missing, 90)
+
+
+def moment_of(access: Access, name: str) -> tuple[int, Any]:
+    """Write something and let its second pass; returns that second and what was written until then."""
+    ledger = fill(access, name, 500)
+    second = servers_second(access)
+    wait_for_second(access, second)
+    return second, ledger
+
+
+def restore(stack: Stack, second: int) -> None:
+    stack.script("restore", "--at", str(second), "--replace").ok().says("found the same", "apart")
+
+
+def in_repository(stack: Stack, script: str) -> None:
+    mounts = {repository_volume(stack.name): {"bind": "/repository", "mode": "rw"}}
+    engine().containers.run(CLIENT, ["-c", script], entrypoint="sh", user="0:0", network_mode="none", remove=True, volumes=mounts)
+
+
+def test_a_flushall_is_undone_from_the_repository_alone(stack: Stack) -> None:
+    access = stack.access()
+    second, ledger = moment_of(access, "before")
+    flush(access)
+    after = fill(access, "after", 100)
+    wait_archived(stack, servers_second(access))
+    stack.script("status").ok().says("archived from")
+    stack.script("restore", "--at", str(second - 100_000), "--replace").failed(69).says("what can be is")
+
+    agent = stack.container("backup-agent")
+    agent.remove(force=True)
+    engine().volumes.get(archive_volume(stack.name)).remove()
+    restore(stack, second)
+    assert lost(access, ledger) == []
+    assert len(lost(access, after)) == 100
+    stack.script("status").failed(10).says("the backup agent of stack")
+    stack.up("--refresh").ok()
+
+
+def test_an_agent_that_is_killed_and_a_repository_that_is_away_leave_no_hole(stack: Stack) -> None:
+    access = stack.access()
+    wait_archived(stack, servers_second(access))
+    first, early = moment_of(access, "early")
+    with Load(access, "meanwhile") as load:
+        load.wait_for(200)
+        stack.container("backup-agent").exec_run(["kill", "-9", "-1"])
+        load.wait_for(400)
+        in_repository(stack, "mv /repository/point-in-time /repository/away")
+        load.wait_for(1000)
+        wait_until("a problem with the repository", lambda: "" if problems(stack) else "none yet", 30)
+        in_repository(stack, "rm -rf /repository/point-in-time; mv /repository/away /repository/point-in-time")
+    last = servers_second(access)
+    wait_for_second(access, last)
+    flush(access)
+    wait_archived(stack, last)
+    wait_until("the end of the problems", lambda: " ".join(problems(stack)), 30)
+    restore(stack, last)
+    assert lost(access, early) == []
+    assert lost(access, load.ledger) == []
+    restore(stack, first)
+    assert lost(access, early) == []
+
+
+def problems(stack: Stack) -> list[str]:
+    return list(noted(stack)["problems"])
+
+
+@pytest.mark.full
+def test_rewrites_and_failovers_are_followed(stack: Stack) -> None:
+    access = stack.access()
+    wait_archived(stack, servers_second(access))
+    moments = []
+    for number in range(3):
+        moments.append(moment_of(access, f"round{number}"))
+        wait_archived(stack, moments[-1][0])
+        if number == 0:
+            rewrite(access)
+        elif access.inventory.replicas:
+            victim = next(node.name for node in access.inventory.data_nodes if node.shard == 1 and is_primary(access, node.name))
+            stack.container(victim).kill()
+            stack.wait_promoted(access, victim, 30)
+            stack.container(victim).start()
+            stack.wait_healthy(access, 60)
+    wait_archived(stack, servers_second(access))
+    for number, (second, _) in enumerate(moments):
+        restore(stack, second)
+        for other, (_, ledger) in enumerate(moments):
+            assert len(lost(access, ledger)) == (0 if other <= number else 500)
+
+
+def rewrite(access: Access) -> None:
+    for node in access.inventory.data_nodes:
+        client: Any = node_client(access, node)
+        client.bgrewriteaof()
+        wait_until("the rewrite to end", lambda: "running" if rewriting(client) else "", 30)  # noqa: B023
+        client.close()
+
+
+def is_primary(access: Access, name: str) -> bool:
+    return observe(access).of(name).is_primary
