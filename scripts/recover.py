@@ -6,6 +6,7 @@ usage: scripts/recover.py --stack STACK
 Data volumes are never touched. A lock that is held by a running process is respected.
 """
 
+import contextlib
 import os
 import signal
 import socket
@@ -23,8 +24,9 @@ from operations.surge import LABEL as SURGE
 from scripts import leftovers, pulumi_cli
 from scripts._command import StackOption, run
 from scripts.leftovers import Found, Lock, LockState, PluginProcess, State
-from topologies.engine import connect
+from topologies.engine import connect, looking_into
 from topologies.plan import LABEL_PREFIX
+from topologies.trial import LABEL as TRIAL
 
 PROC = Path("/proc")
 PLUGIN_EXIT_SECONDS = 5.0
@@ -190,6 +192,22 @@ def remove_unknown(stack: str, state: State, settled: bool) -> None:
         remove(client, one)
 
 
+def remove_forsaken(stack: str) -> None:
+    """Remove containers in which a killed process looked into a volume, which would hold it, or tried parameters out."""
+    client = connect()
+    volumes = client.api.volumes(filters=labelled(stack)).get("Volumes") or ()
+    tried = {"label": [f"{TRIAL}={stack}", f"{LABEL_PREFIX}.owner={current_owner_id(stack)}"]}
+    left = (
+        *looking_into(client, {volume["Name"] for volume in volumes}),
+        *(entry["Id"] for entry in client.api.containers(all=True, filters=tried)),
+    )
+    for number in left:
+        with contextlib.suppress(NotFound):
+            client.api.remove_container(number, force=True, v=True)
+    if left:
+        print(f"recover: removed {len(left)} containers in which a killed process had looked something up")
+
+
 def recover(stack: str) -> State:
     """All repairs in order; returns the state that the next command starts from.
 
@@ -200,6 +218,7 @@ def recover(stack: str) -> State:
     before = leftovers.parse_state(pulumi_cli.export(stack))
     state = settle_pending(stack, before)
     release_lock(stack)
+    remove_forsaken(stack)
     remove_unknown(stack, state, settled=bool(before.pending) or backend_url().startswith(FILE_SCHEME))
     return state
 

@@ -6,7 +6,7 @@ import io
 import os
 import socket
 import tarfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from docker.models.containers import Container
 from operations.errors import Unreachable
 from topologies.plan import LABEL_PREFIX, Plan
 
+LOOK_LABEL = f"{LABEL_PREFIX}.looks-into"
 TCP_TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 ANSWER_SECONDS = 120
 """Longest time for one answer of the engine: stopping a node takes up to its stop time-out."""
@@ -160,14 +161,25 @@ def index_of(labels: Mapping[str, str]) -> int | None:
 
 @contextlib.contextmanager
 def _created(client: docker.DockerClient, image: str, volume: str) -> Iterator[Container]:
-    """A container that is never started, only to look into `volume`."""
+    """A container that is never started, only to look into `volume`; its label tells which, should we be killed meanwhile."""
     container = client.containers.create(
-        image, ["true"], entrypoint=["true"], volumes={volume: {"bind": "/data", "mode": "ro"}}, network_disabled=True
+        image,
+        ["true"],
+        entrypoint=["true"],
+        volumes={volume: {"bind": "/data", "mode": "ro"}},
+        network_disabled=True,
+        labels={LOOK_LABEL: volume},
     )
     try:
         yield container
     finally:
         container.remove(force=True)
+
+
+def looking_into(client: docker.DockerClient, volumes: Collection[str]) -> tuple[str, ...]:
+    """Ids of containers that a killed process left while it looked into one of `volumes`: nobody could remove that volume."""
+    found = client.api.containers(all=True, filters={"label": LOOK_LABEL})
+    return tuple(entry["Id"] for entry in found if entry["Labels"][LOOK_LABEL] in volumes)
 
 
 def read_file(client: docker.DockerClient, volume: str, image: str, path: str) -> str | None:

@@ -10,7 +10,7 @@ from typing import Literal
 
 from topologies.addresses import Addressing
 from topologies.sizes import MIB
-from topologies.spec import Spec
+from topologies.spec import LimitsSpec, Spec
 
 Kind = Literal["data", "sentinel"]
 
@@ -24,7 +24,8 @@ AOF_REWRITE_BUFFER_BYTES = 32 * MIB
 
 LABEL_PREFIX = "redis-topologies"
 PARAMETERS_LABEL = f"{LABEL_PREFIX}.parameters"
-"""A digest of declared parameters and image on the carrier of a stack that declares any; see `topologies/trial.py`."""
+"""A digest of declared parameters, image and raised limits on the carrier of a stack with any; see `topologies/trial.py`."""
+DEFAULT_FILES: int = LimitsSpec.model_fields["files"].default
 
 
 @dataclass(frozen=True)
@@ -126,8 +127,13 @@ def image_of(spec: Spec) -> str:
     return spec.engine.image or f"redis-topologies/node:{spec.engine.name}-{spec.engine.version}"
 
 
-def _digest(spec: Spec) -> str:
-    return hashlib.sha256(repr((image_of(spec), sorted(spec.parameters.items()))).encode()).hexdigest()[:16]
+def _tried(spec: Spec) -> dict[str, str]:
+    """The label that tells what was tried on a server of its own; none where nothing has to be."""
+    raised = spec.limits.files > DEFAULT_FILES
+    if not spec.parameters and not raised:
+        return {}
+    parts = (image_of(spec), sorted(spec.parameters.items()), *((spec.limits.files,) if raised else ()))
+    return {PARAMETERS_LABEL: hashlib.sha256(repr(parts).encode()).hexdigest()[:16]}
 
 
 def make_plan(spec: Spec, stack: str, addressing: Addressing, owner: str = "unowned") -> Plan:
@@ -194,7 +200,7 @@ def make_plan(spec: Spec, stack: str, addressing: Addressing, owner: str = "unow
             **base,
             f"{LABEL_PREFIX}.topology": spec.topology,
             f"{LABEL_PREFIX}.shards": str(spec.shard_count),
-            **({PARAMETERS_LABEL: _digest(spec)} if spec.parameters else {}),
+            **_tried(spec),
         },
         nodes=tuple(nodes()),
         labels=base,

@@ -59,7 +59,9 @@ class Result:
 
     def told(self) -> str:
         """What a failed assertion shows."""
-        return f"`{self.command}` ended with {self.code} after {self.seconds:.1f} s:\n{self.text[-TAIL_CHARACTERS:]}"
+        reason = self.output.partition("Diagnostics:")[2].partition("\nOutputs:")[0]  # before the inventory, which is long
+        shown = reason[-TAIL_CHARACTERS:] or self.text[-TAIL_CHARACTERS:]
+        return f"`{self.command}` ended with {self.code} after {self.seconds:.1f} s:\n{shown}\n{self.errors[-TAIL_CHARACTERS:]}"
 
     def ok(self) -> "Result":
         assert self.code == 0, self.told()

@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from docker.errors import APIError
+from docker.types import Ulimit
 
 from operations.connect import Link, node_client
 from operations.inventory import Access
 from operations.observe import observe
 from tests.live.faults import kill_servers
-from tests.live.harness import Stack, throw_away_stack
+from tests.live.harness import Stack, engine, throw_away_stack
 from tests.live.ledger import Load, fill, lost
 
 pytestmark = pytest.mark.live
@@ -104,6 +106,23 @@ def test_what_cannot_be_is_refused_in_preview_and_by_up_and_nothing_is_touched(
         stack.configure()
     assert run_ids(access) == before
     assert {c.name: c.id for c in stack.containers()} == ids
+
+
+def test_more_open_files_than_the_engine_may_give_are_refused_in_preview(stack: Stack) -> None:
+    most, image = 1_048_576, stack.containers()[0].image
+    assert image is not None
+    limit = Ulimit(name="nofile", soft=most, hard=most)
+    try:
+        engine().containers.run(image, ["true"], entrypoint=[], ulimits=[limit], remove=True)
+        pytest.skip("this engine gives as many open files as a spec can ask for")
+    except APIError as error:
+        assert "rlimit" in str(error)
+    stack.configure(**{"limits.files": str(most)})
+    try:
+        stack.preview().failed().says("may not allow that many open files", "not touched")
+    finally:
+        del stack.settings["limits.files"]
+        stack.configure()
 
 
 def test_a_parameter_that_left_the_spec_is_set_back_to_its_default(stack: Stack, access: Access) -> None:

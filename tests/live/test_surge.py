@@ -131,7 +131,7 @@ def test_what_an_interrupted_replacement_leaves_goes_with_the_next_command(
         access = stack.access()
         ledger, before = fill(access, "before"), names(stack)
         ids = {str(c.name): c.id for c in stack.containers()}
-        stack.configure(**{"limits.files": "20001"})
+        stack.configure(**{"limits.files": "19001"})
         process = start_up(stack)
 
         def missing() -> str:

@@ -36,6 +36,14 @@ def test_without_parameters_nothing_is_tried_and_no_label_is_added() -> None:
     assert PARAMETERS_LABEL not in plan.carrier_labels
 
 
+def test_more_open_files_than_by_default_are_tried_since_the_engine_may_have_less() -> None:
+    plan, parameters = plan_of(limits={"files": 30000}), plan_of(parameters={"hz": 20})
+    assert is_due(plan, state_of(plan))
+    assert not is_due(plan, state_of(plan, plan))
+    fewer = plan_of(limits={"files": 10000}, parameters={"hz": 20})
+    assert fewer.carrier_labels == parameters.carrier_labels
+
+
 def test_an_image_that_is_still_to_be_pulled_cannot_be_tried() -> None:
     plan = plan_of(parameters={"hz": 20})
     assert not is_due(plan, dataclasses.replace(state_of(plan), images={}))
