@@ -9,15 +9,18 @@ VENV="$REPO_ROOT/.venv"
 # Written last: what the environment was made from. An interrupted or outdated one does not carry the right text.
 STAMP="$VENV/.complete"
 
-# find_python: the first interpreter that is 3.11 or newer and can make virtual environments.
+# find_python: the first interpreter that is 3.11 or newer and can make virtual environments; not that of .venv itself, which
+# comes first in a shell that has read env.sh and is removed before it is made anew.
 find_python() {
-    local name
+    local name path
     for name in "${PYTHON:-}" python3 python3.13 python3.12 python3.11; do
-        if [ -n "$name" ] && command -v "$name" >/dev/null 2>&1 &&
-            "$name" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
-            command -v "$name"
-            return
-        fi
+        while [ -n "$name" ] && read -r path; do
+            case "$path" in "$VENV"/*) continue ;; esac
+            if "$path" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+                printf '%s\n' "$path"
+                return
+            fi
+        done < <(type -aP "$name")
     done
     return 1
 }
