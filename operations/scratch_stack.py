@@ -9,7 +9,9 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,6 +33,9 @@ PROJECT = "redis-topologies"
 STACK_FILES = ROOT / ".stacks"
 LONGEST_NAME = 40
 UP_SECONDS = 600
+END_SECONDS = 20.0
+POLL_SECONDS = 0.1
+PROC = Path("/proc")
 LEFT_OUT = ("backup", "restore_from", "network", "data", "objectives", "change")
 """Parts of another stack's spec that a scratch stack must not have: addresses, agents, kept volumes."""
 OF_ANY_SHAPE = ("engine", "memory", "persistence", "parameters", "limits")
@@ -79,7 +84,7 @@ def other_shape(spec: Mapping[str, Any], shards: int) -> dict[str, Any]:
 def scratch_stack(name: str, spec: Mapping[str, Any], say: Say) -> Iterator[ScratchStack]:
     """A stack that is up for the time of the context, and gone afterwards whatever happens.
 
-    Raises Busy while another process of this machine has it, or while Pulumi still ends what a killed one had begun.
+    Raises Busy while another process of this machine has it.
     """
     stack_file = STACK_FILES / f"Pulumi.{name}.yaml"
     home = _home(name)
@@ -122,17 +127,50 @@ def _home(name: str) -> Path:
 
 @contextmanager
 def _alone(name: str) -> Iterator[int]:
-    """Hold the lock of a scratch stack. Pulumi inherits it: what a killed process had begun keeps it until that has ended."""
+    """Hold the lock of a scratch stack; raises Busy while another process does.
+
+    Pulumi and its plugins inherit the lock. When whoever started them was killed they go on, or idle: they are ended by whoever
+    asks next, for the scratch stack that they work on is removed anyway.
+    """
     STACK_FILES.mkdir(mode=0o700, exist_ok=True)
-    with (STACK_FILES / f"{name}.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise Busy(
-                f"another process works with the scratch stack {name}, or Pulumi still ends what a killed one had begun; try "
-                "again when it has ended"
-            ) from None
+    path = STACK_FILES / f"{name}.lock"
+    with path.open("a+") as file:
+        deadline = time.monotonic() + END_SECONDS
+        while not _locked(file.fileno()):
+            if owner_of(path) in (found := holders(path)) or time.monotonic() > deadline:
+                raise Busy(f"another process works with the scratch stack {name}; try again when it has ended")
+            for pid in found:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(POLL_SECONDS)
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
         yield file.fileno()
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def owner_of(path: Path) -> int | None:
+    """The process that took this lock last; its children inherited it."""
+    text = path.read_text()
+    return int(text) if text.isdigit() else None
+
+
+def holders(path: Path) -> list[int]:
+    """Other processes that have this file open; none where there is no /proc to tell."""
+    found = []
+    for entry in PROC.glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # ended meanwhile, or somebody else's
+            if int(entry.name) != os.getpid() and any(one.readlink() == path for one in (entry / "fd").iterdir()):
+                found.append(int(entry.name))
+    return found
 
 
 def _pulumi(arguments: list[str], stack: str, environment: Mapping[str, str], lock: int) -> str:

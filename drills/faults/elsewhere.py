@@ -158,7 +158,7 @@ def _copy(engine: Engine, script: str) -> None:
 
 
 def clear(engine: Engine) -> list[str]:
-    """Undo what a drill that was killed has left; what was done, in sentences. Raises Busy while Pulumi still ends its work."""
+    """Undo what a drill that was killed has left; what was done, in sentences."""
     stack = engine.inventory.stack
     other = scratch_name(stack, SUFFIX)
     done = []

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from operations.errors import ToolkitError, Unreachable
+from operations.errors import Unreachable
 from operations.inventory import NodeEntry
 
 CHUNK_BYTES = 1 << 18
@@ -18,8 +18,8 @@ MARK_BYTES = 40
 LINE_BYTES = 64 * 1024
 
 
-class StreamBroken(ToolkitError):
-    """A server did not give its snapshot, or not to the end."""
+class StreamBroken(Unreachable):
+    """A server did not give its snapshot, or not to the end; what came so far is worth nothing."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class SnapshotStream:
         assert self._socket is not None  # noqa: S101 - opened before
         data = self._socket.recv(CHUNK_BYTES)
         if not data:
-            raise StreamBroken(f"{self._node.name} closed the connection before its snapshot was complete")
+            raise StreamBroken(f"{self._node.name} closed the connection before its snapshot was complete; make the backup again")
         return data
 
     def _exactly(self, length: int) -> Iterator[bytes]:

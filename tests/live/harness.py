@@ -28,6 +28,7 @@ from operations.errors import ToolkitError
 from operations.inventory import Access, parse_access
 from operations.observe import observe
 from operations.owner import machine_id, owner_id
+from operations.scratch_stack import tidy
 from operations.verdict import State, verdict
 from tests.waiting import wait_until
 from topologies.addresses import preferred_index, subnet_of
@@ -341,8 +342,10 @@ class Stack:
                 network.remove()
         with contextlib.suppress(NotFound, APIError):
             client.volumes.get(f"redis-{self.name}-config").remove()
-        for lock in self.stack_file.parent.glob(f"{self.name}-*.lock"):
-            lock.unlink(missing_ok=True)
+        for lock in self.stack_file.parent.glob(f"{self.name}-*.lock"):  # of its rehearsals and drills
+            with contextlib.suppress(ToolkitError):
+                tidy(lock.stem)
+                lock.unlink(missing_ok=True)
         self.stack_file.unlink(missing_ok=True)
         self.stack_file.with_suffix(".yaml.bak").unlink(missing_ok=True)
 

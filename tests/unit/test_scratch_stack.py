@@ -1,5 +1,11 @@
 """Stacks for the time of a rehearsal or a drill: what they are made of, and that only one process has one."""
 
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +13,9 @@ import pytest
 import yaml
 
 from operations import scratch_stack as module
+from operations.apply import ROOT
 from operations.errors import Busy
-from operations.scratch_stack import other_shape, same_shape, scratch_name, scratch_stack
+from operations.scratch_stack import holders, other_shape, same_shape, scratch_name, tidy
 from topologies.load import load_spec
 from topologies.spec import Spec
 
@@ -57,11 +64,63 @@ def test_its_name_fits_whatever_the_name_of_the_source() -> None:
     assert scratch_name("a" * 29 + "-" + "b" * 10, "elsewhere") == "a" * 29 + "-elsewhere"
 
 
-def test_a_scratch_stack_that_another_process_has_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "STACK_FILES", tmp_path / "files")
-    removed: list[str] = []
-    monkeypatch.setattr(module, "_remove", removed.append)
-    with module._alone("shop-rehearsal"), pytest.raises(Busy, match="try again when it has ended"):  # noqa: SIM117
-        with scratch_stack("shop-rehearsal", {"topology": "standalone"}, lambda _: None):
-            raise AssertionError("two at once")
+OWNER = """
+import subprocess, sys
+from pathlib import Path
+from operations import scratch_stack
+scratch_stack.STACK_FILES = Path(sys.argv[1])
+with scratch_stack._alone("shop-rehearsal") as lock:
+    child = subprocess.Popen(["sleep", "60"], pass_fds=(lock,))
+    print(child.pid, flush=True)
+    child.wait()
+"""
+
+
+@pytest.fixture
+def removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Another place for the files of stacks; the names of scratch stacks that were removed."""
+    names: list[str] = []
+    monkeypatch.setattr(module, "STACK_FILES", tmp_path)
+
+    def remove(name: str) -> bool:
+        names.append(name)
+        return True
+
+    monkeypatch.setattr(module, "_remove", remove)
+    return names
+
+
+@pytest.fixture
+def owner(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """A process that has the scratch stack, and the number of a child that inherited its lock, as Pulumi does."""
+    process = subprocess.Popen([sys.executable, "-c", OWNER, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    child = int(process.stdout.readline())
+    yield process, child
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(child, signal.SIGKILL)
+
+
+def test_a_scratch_stack_that_another_process_has_is_left_alone(
+    owner: tuple[subprocess.Popen[str], int], removed: list[str]
+) -> None:
+    with pytest.raises(Busy, match="try again when it has ended"):
+        tidy("shop-rehearsal")
     assert removed == []
+    assert owner[0].poll() is None
+    os.kill(owner[1], 0)
+
+
+def test_what_a_killed_process_had_started_is_ended_before_its_scratch_stack_is_removed(
+    owner: tuple[subprocess.Popen[str], int], removed: list[str], tmp_path: Path
+) -> None:
+    process, child = owner
+    process.kill()
+    process.wait()
+    assert holders(tmp_path / "shop-rehearsal.lock") == [child]
+    assert tidy("shop-rehearsal")
+    assert removed == ["shop-rehearsal"]
+    assert holders(tmp_path / "shop-rehearsal.lock") == []
