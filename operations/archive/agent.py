@@ -61,6 +61,8 @@ class _Work:
         self._access = session.access()
         self._problems: dict[str, list[str]] = {}
         self._uploader: Uploader | None = None
+        self._slow = threading.Lock()
+        self._known: dict[str, Any] = {"current_until": 0.0, "restorable": None}
 
     def follow(self) -> None:
         """Copy what the servers write onto the agent's volume."""
@@ -80,9 +82,11 @@ class _Work:
                 if self._uploader is None:
                     self._uploader = self._opened()
                 more = self._uploader.step()
+                self._known = {"current_until": self._uploader.current_until, "restorable": self._uploader.restorable()}
                 self._tell("repository", self._uploader.problems())
                 self._uploader.tidy()
             except (ToolkitError, OSError) as error:
+                self._uploader = None
                 self._tell("repository", [str(error)])
                 pause = RETRY_SECONDS
             self._note()
@@ -94,8 +98,9 @@ class _Work:
         while True:
             pause = STORE_SECONDS
             try:
-                if self._uploader is not None:
-                    self._uploader.store_bases()
+                uploader = self._uploader
+                if uploader is not None:
+                    uploader.store_bases()
                 self._tell("bases", [])
             except (ToolkitError, OSError) as error:
                 self._tell("bases", [str(error)])
@@ -109,7 +114,8 @@ class _Work:
         store = Store(archive_repository(self._session), self._session.stack)
         store.prepare()
         shards = {node.name: node.shard for node in self._access.inventory.data_nodes}
-        return Uploader(store, SPOOL, shards, self._session.settings.retention.point_in_time_hours * 3600)
+        keep_seconds = self._session.settings.retention.point_in_time_hours * 3600
+        return Uploader(store, SPOOL, shards, keep_seconds, self._slow)
 
     def _tell(self, lane: str, problems: list[str]) -> None:
         if problems != self._problems.get(lane, []):
@@ -118,12 +124,6 @@ class _Work:
 
     def _note(self) -> None:
         """For `status`: up to when the repository is complete, and what is wrong."""
-        uploader = self._uploader
-        stretch = uploader.restorable() if uploader else None
-        state = {
-            "at": time.time(),
-            "current_until": uploader.current_until if uploader else 0.0,
-            "restorable": list(stretch) if stretch else None,
-            "problems": [problem for lane in self._problems.values() for problem in lane],
-        }
+        problems = [problem for lane in list(self._problems.values()) for problem in lane]
+        state = {"at": time.time(), **self._known, "problems": problems}
         self._session.home.write(STATE, json.dumps(state))

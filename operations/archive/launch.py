@@ -15,6 +15,7 @@ from operations.archive.job import ARCHIVE, NODES
 from operations.archive.segments import wanted
 from operations.archive.timeline import NodeArchive, StackPlan, of_data, plan_stack, write_manifest
 from operations.backup.launch import IMAGE, LABEL, Place, archive_volume, code, inside, run_job
+from operations.backup.restore import WRITER_CAPABILITIES
 from operations.errors import ExitCode, ToolkitError, Unreachable
 from operations.inventory import Access
 from operations.scratch import ArchivedMoment
@@ -137,7 +138,7 @@ def moment(place: Place, at: int, report: Callable[[dict[str, Any]], None]) -> I
         yield plan, _contents(plan, archive_volume(place.stack))
         return
     volume = f"{archive_volume(place.stack)}-{at}"
-    reader = replace(place, volumes={str(ARCHIVE): volume}, capabilities=("CHOWN", "FOWNER"))
+    reader = replace(place, volumes={str(ARCHIVE): volume}, capabilities=WRITER_CAPABILITIES)
     bases = [f"{node.folder}/{node.base.name}" for node in plan.nodes]
     with removed_volume(volume):
         run_job(reader, "moment", report, wanted=wanted(plan), bases=bases)

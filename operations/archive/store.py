@@ -23,13 +23,15 @@ NO_REPACK = ("prune", "--max-repack-size", "0")
 
 
 class Store:
-    """Segments and bases of one stack. `segments` and `bases` (path to entry) are what is known of the repository."""
+    """Segments and bases of one stack. `segments` and `bases` (path to entry) are what is known of the repository; `strays` are
+    entries that were stored once more, because nobody learnt that they had been."""
 
     def __init__(self, repository: Repository, stack: str) -> None:
         self._repository = repository
         self._stack = stack
         self.segments: list[Segment] = []
         self.bases: dict[str, str] = {}
+        self.strays: list[str] = []
 
     def prepare(self) -> None:
         """Make the repository where there is none, and take away the locks of runs that were killed."""
@@ -45,8 +47,11 @@ class Store:
     def load(self) -> Catalogue:
         """Look at what is there; returns the newest catalogue, an empty one for an archive without segments."""
         found = self._repository.snapshots(ANSWER_SECONDS, stack=self._stack)
-        self.segments = sorted((_segment(one) for one in found if one.tags.get("kind") == "segment"), key=lambda one: one.last)
-        self.bases = {one.tags["name"]: one.id for one in found if one.tags.get("kind") == "base"}
+        segments = {(one.first, one.last): one for one in map(_segment, _of_kind(found, "segment"))}
+        self.segments = sorted(segments.values(), key=lambda one: one.last)
+        self.bases = {one.tags["name"]: one.id for one in _of_kind(found, "base")}
+        kept = {*(one.entry for one in self.segments), *self.bases.values()}
+        self.strays = [one.id for one in found if one.id not in kept]
         if not self.segments:
             return Catalogue()
         newest = min((one for one in self.segments if one.last == self.segments[-1].last), key=lambda one: -one.first)
@@ -80,11 +85,12 @@ class Store:
         """Take entries away; their room is given back by `prune`. Nobody else may store anything meanwhile: locks are taken
         away first, those that an upload left that was given up."""
         self._unlock()
-        entries = [*(one.entry for one in segments), *(self.bases[name] for name in bases)]
+        entries = [*(one.entry for one in segments), *(self.bases[name] for name in bases), *self.strays]
         self._repository.run("forget", *entries, seconds=ANSWER_SECONDS)
         self.segments = [one for one in self.segments if one not in segments]
         for name in bases:
             del self.bases[name]
+        self.strays = []
 
     def prune(self) -> None:
         """Give room back; nobody else may store anything meanwhile."""
@@ -116,6 +122,11 @@ class Store:
             with (folder / name).open("wb") as file:
                 for chunk in self._repository.read(self.bases[name], BASE_FILE):
                     file.write(chunk)
+
+
+def _of_kind(found: Iterable[Snapshot], kind: str) -> list[Snapshot]:
+    """In the order in which they were stored."""
+    return [one for one in found if one.tags.get("kind") == kind]
 
 
 def _segment(entry: Snapshot) -> Segment:

@@ -40,17 +40,18 @@ PRUNE_SECONDS = 3600.0
 class Uploader:
     """Stores what is new of the nodes in `shards` (name to shard), whose archives lie below `folder`.
 
+    After a failure make another one: only the repository knows what of it was stored. `slow` is held while something large is.
     `current_until`: if all was lost now, what is lost was written after this moment of the servers' clocks; 0: everything.
     """
 
-    def __init__(self, store: Store, folder: Path, shards: Mapping[str, int], keep_seconds: float) -> None:
+    def __init__(self, store: Store, folder: Path, shards: Mapping[str, int], keep_seconds: float, slow: threading.Lock) -> None:
         self._store, self._folder, self._shards, self._keep_seconds = store, folder, dict(shards), keep_seconds
         self.catalogue = store.load()
         self.current_until = 0.0
         self._bases_here: tuple[str, ...] = ()
         self._pieces: dict[int, Sequence[Piece]] = {}
         self._stored_at = self._pruned_at = time.monotonic()
-        self._slow = threading.Lock()
+        self._slow = slow
 
     def step(self) -> bool:
         """Store what is new; says whether there is more to store at once."""
@@ -71,7 +72,7 @@ class Uploader:
             segments = superfluous(self._store.segments, self.catalogue)
             waiting = {*bases_of(self.catalogue.archives.values()), *self._bases_here}
             bases = [name for name in self._store.bases if name not in waiting]
-            if len(segments) >= FANOUT or bases:
+            if len(segments) >= FANOUT or bases or self._store.strays:
                 self._store.forget(segments, bases)
                 small = mergeable_numbers(self._store.segments)
                 self._pieces = {number: pieces for number, pieces in self._pieces.items() if number in small}
@@ -129,7 +130,7 @@ class Uploader:
             known = self.catalogue.archives.get(archive.folder)
             if taken != new:
                 whole = False
-                archive = replace(archive, covered=known.covered if known else 0.0)
+                archive = replace(archive, covered=known.covered if known else archive.looks[0].at)
             found[archive.folder] = with_history(self._as_stored(archive, taken), known)
         self._bases_here = tuple(bases_of(self._retained(Catalogue(0, here)).archives.values()))
         return found, pieces, whole

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -106,7 +107,7 @@ class Place:
         self.shipper.look(Look(float(self.now), primary=True))
         self.store = Store(self.memory, "shop")  # type: ignore[arg-type]
         self.store.prepare()
-        self.uploader = Uploader(self.store, self.folder / "archive", {"node-1": 1}, 3600)
+        self.uploader = Uploader(self.store, self.folder / "archive", {"node-1": 1}, 3600, threading.Lock())
 
     def copy(self) -> None:
         self.shipper.step(float(self.now))
@@ -180,6 +181,42 @@ def test_a_repository_that_was_away_is_caught_up_with(place: Place) -> None:
     place.memory.is_away = False
     second = place.write(b"4")
     assert place.uploader.current_until > before + 1
+    assert place.fetched(second)["appendonly.aof.1.incr.aof"] == place.server.incr.read_bytes()
+
+
+def test_an_entry_that_was_stored_unnoticed_counts_and_is_not_stored_under_its_number_again(place: Place) -> None:
+    for value in (b"1", b"2"):
+        place.write(value)
+    keep = place.memory.keep
+
+    def unheard(*told: Any) -> str:
+        keep(*told)
+        raise Unreachable("no answer")
+
+    place.memory.keep = unheard  # type: ignore[method-assign,assignment]
+    with pytest.raises(Unreachable):
+        place.write(b"3")
+    place.memory.keep = keep  # type: ignore[method-assign]
+    place.now += 1
+    place.shipper.close()
+    place.begin()
+    second = place.write(b"4")
+    assert place.fetched(second)["appendonly.aof.1.incr.aof"] == place.server.incr.read_bytes()
+    assert len({(one.first, one.last) for one in place.store.segments}) == len(place.store.segments)
+
+
+def test_of_entries_that_were_stored_twice_the_later_counts_and_the_other_is_removed(place: Place) -> None:
+    for value in (b"1", b"2"):
+        place.write(value)
+    for snapshot, name, data in list(place.memory.entries.values()):
+        place.memory.keep(name, snapshot.tags, data)
+    place.shipper.close()
+    place.begin()
+    count = len(place.memory.entries)
+    assert len(place.store.strays) == count // 2
+    second = place.write(b"3")
+    place.uploader.tidy()
+    assert len(place.memory.entries) == count // 2 + 1
     assert place.fetched(second)["appendonly.aof.1.incr.aof"] == place.server.incr.read_bytes()
 
 
