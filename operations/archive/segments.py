@@ -107,26 +107,43 @@ def retained(catalogue: Catalogue, since: float) -> Catalogue:
     return Catalogue(catalogue.sequence, kept, files)
 
 
+def outdone(segments: Sequence[Segment]) -> list[Segment]:
+    """Segments whose content another one holds too; of those with the same content all but the last."""
+
+    def is_outdone(place: int, one: Segment) -> bool:
+        return any(
+            other.first <= one.first
+            and one.last <= other.last
+            and (other.last - other.first > one.last - one.first or later > place)
+            for later, other in enumerate(segments)
+            if later != place
+        )
+
+    return [one for place, one in enumerate(segments) if is_outdone(place, one)]
+
+
 def superfluous(segments: Sequence[Segment], catalogue: Catalogue) -> list[Segment]:
-    """Segments whose content a merged one holds too, or that nothing in the catalogue needs. Never the newest."""
+    """Segments whose content another one holds too, or that nothing in the catalogue needs. Never the newest."""
     needed = [(one.first, one.last) for one in catalogue.files.values()]
+    twice = set(outdone(segments))
+    return [
+        one
+        for one in segments
+        if one.last < catalogue.sequence
+        and (one in twice or not any(low <= one.last and one.first <= high for low, high in needed))
+    ]
 
-    def is_superfluous(one: Segment) -> bool:
-        inside = any(other.first <= one.first and one.last <= other.last for other in segments if other != one)
-        return inside or not any(low <= one.last and one.first <= high for low, high in needed)
 
-    return [one for one in segments if one.last < catalogue.sequence and is_superfluous(one)]
-
-
-def mergeable(segments: Iterable[Segment], known: Iterable[int], newest: int) -> list[Segment]:
+def mergeable(segments: Sequence[Segment], known: Iterable[int], newest: int) -> list[Segment]:
     """The oldest segments that follow each other and are enough for one of the next level; empty for none.
 
     `known` are the numbers of those whose pieces can still be read. The newest is left alone: it has the catalogue.
     """
-    readable = set(known)
+    readable, twice = set(known), set(outdone(segments))
     for level in range(LEVELS):
         run: list[Segment] = []
-        for one in sorted((one for one in segments if one.level == level), key=lambda one: one.first):
+        candidates = (one for one in segments if one.level == level and one not in twice)
+        for one in sorted(candidates, key=lambda one: one.first):
             usable = one.last < newest and all(number in readable for number in range(one.first, one.last + 1))
             run = ([*run, one] if run and run[-1].last + 1 == one.first else [one]) if usable else []
             if len(run) == FANOUT:

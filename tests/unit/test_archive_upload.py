@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from operations.archive import segments as segments_module
 from operations.archive.segments import (
@@ -339,6 +341,38 @@ def test_only_segments_that_follow_each_other_and_can_be_read_are_merged() -> No
     assert mergeable(small[:32], range(1, 80), 32) == []
     without = [one for one in small if one.first != 20]
     assert [one.first for one in mergeable(without, range(1, 80), 79)] == list(range(21, 53))
+
+
+def test_of_segments_with_the_same_content_one_stays() -> None:
+    catalogue = Catalogue(9, {}, {"f": Shipped(10, 1, 9)})
+    twice = [Segment("a", 1, 4), Segment("b", 1, 4), Segment("c", 2, 2), Segment("d", 9, 9)]
+    assert [one.entry for one in superfluous(twice, catalogue)] == ["a", "c"]
+
+
+def test_what_was_merged_is_not_merged_again_before_it_is_forgotten() -> None:
+    small = [Segment(f"s{number}", number, number) for number in range(1, 40)]
+    assert mergeable([*small, Segment("m", 1, 32)], range(1, 40), 40) == []
+
+
+@given(st.lists(st.sampled_from(["add", "add", "add", "merge", "merge", "forget"]), max_size=120))
+def test_whatever_the_lanes_do_in_whatever_order_every_number_is_held(steps: list[str]) -> None:
+    known: list[Segment] = []
+    newest = 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(segments_module, "FANOUT", 3)
+        for count, step in enumerate(steps):
+            catalogue = Catalogue(newest, {}, {"f": Shipped(1, 1, newest)})
+            if step == "add":
+                newest += 1
+                known.append(Segment(f"e{count}", newest, newest))
+            elif step == "forget":
+                gone = superfluous(known, catalogue)
+                known = [one for one in known if one not in gone]
+            elif run := mergeable(known, range(1, newest + 1), newest):
+                known.append(Segment(f"e{count}", run[0].first, run[-1].last))
+            held = {number for one in known for number in range(one.first, one.last + 1)}
+            assert held == set(range(1, newest + 1))
+            assert not newest or any((one.first, one.last) == (newest, newest) for one in known)
 
 
 def test_pieces_that_touch_become_one() -> None:
