@@ -3,7 +3,7 @@
 import random
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -11,11 +11,13 @@ from drills.bounds import Timing
 from drills.checkers.base import Verdict
 from drills.definition import catalogue, read
 from drills.examine import Repetition, Setup, examine
+from drills.faults import mistake
 from drills.faults.base import Engine, FaultFailed
 from drills.faults.choose import MAKERS
 from drills.faults.elsewhere import LoseMachine, RestoreElsewhere
 from drills.faults.flapping import flap_script
 from drills.faults.lost import LoseData, restored_words
+from drills.faults.mistake import Flush
 from drills.faults.network import CHAIN_IN, CHAIN_OUT
 from drills.faults.process import moment, signal_server
 from drills.faults.replaced import came_back_empty
@@ -27,7 +29,7 @@ from drills.targets import Roles, resolve
 from operations.apply import command, counts, failure
 from operations.containers import run_script
 from operations.errors import Busy, InvalidInput, ToolkitError, Unreachable
-from operations.inventory import Inventory, NodeEntry
+from operations.inventory import Access, Inventory, NodeEntry
 
 ALL = {"standalone", "replication", "sentinel", "cluster"}
 REPLICATED = ALL - {"standalone"}
@@ -302,6 +304,16 @@ def test_the_other_stack_has_two_shards_more_than_a_cluster_or_is_one() -> None:
         spec = RestoreElsewhere(Engine(stack), [stack.nodes[0]], lambda _: None)._spec
         assert (spec["topology"], spec["shards"]) == ("cluster", shards)
         assert LoseMachine(Engine(stack), [stack.nodes[0]], lambda _: None)._spec["topology"] == topology
+
+
+def test_a_drill_of_a_mistake_leaves_archiving_to_the_agent_that_does_it_all_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mistake, "call_script", lambda *_: {"all": [[100, 200]]})
+    started: list[str] = []
+    monkeypatch.setattr(Flush, "_start_archiver", lambda _: started.append("archiver"))
+    for backup, times in (({"point_in_time": True}, 0), ({}, 1)):
+        stack, access = inventory("standalone", backup=backup), SimpleNamespace()
+        Flush(Engine(stack), cast(Access, access), [stack.nodes[0]]).prepare()
+        assert len(started) == times
 
 
 def test_a_restore_is_told_by_files_or_key_by_key() -> None:
