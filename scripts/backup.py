@@ -334,6 +334,8 @@ def progress_on(console: Console) -> Iterator[Report]:
                 )
             elif kind == "verified":
                 console.print(f"shard {shard}: {megabytes(event['bytes'])} are as they were stored", markup=False)
+            elif kind == "again":
+                console.print(f"{event['reason']}; the backup is made again, from whoever is there", markup=False)
             elif kind == "swept":
                 console.print(f"removed {event['snapshots']} snapshots of runs that were cut off", markup=False)
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from operations.backup.manifest import Manifest, ShardRecord, gaps, make_id, skew_seconds
-from operations.backup.rdb import SnapshotStream
+from operations.backup.rdb import SnapshotStream, StreamBroken
 from operations.backup.restic import Repository
 from operations.backup.settings import BackupSettings
 from operations.backup.sources import Seen, Source, choose, look, slot_map
@@ -92,6 +92,28 @@ def create(access: Access, settings: BackupSettings, users: dict[str, str], repo
             raise failure
         store_manifest(repository, manifest)
     return manifest
+
+
+def create_patiently(make: Callable[[], Manifest], report: Report) -> Manifest:
+    """What `make` makes; once more, with sources chosen anew, when one of them stopped in the middle: it died, or was promoted,
+    at which a server drops whoever reads its snapshot. Until a failover is over shards cannot be read, which is waited for.
+
+    The set that was cut off stays in the catalogue as failed. Raises what the last attempt raised.
+    """
+    try:
+        return make()
+    except StreamBroken as error:
+        report({"event": "again", "reason": str(error)})
+    deadline = time.monotonic() + FAILOVER_SECONDS
+    while True:
+        try:
+            return make()
+        except StreamBroken:
+            raise
+        except ToolkitError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(POLL_SECONDS)
 
 
 def _slots_stayed(fleet: Fleet, inventory: Inventory, before: tuple[Slots, ...]) -> bool:

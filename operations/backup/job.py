@@ -20,7 +20,7 @@ from operations.archive.segments import holding
 from operations.archive.store import Store
 from operations.backup import chores
 from operations.backup.catalogue import find
-from operations.backup.create import create
+from operations.backup.create import create, create_patiently
 from operations.backup.fetch import Wanted, fetch, swap
 from operations.backup.session import Home, Session, ensure_password
 from operations.errors import ExitCode, ToolkitError
@@ -35,7 +35,10 @@ def do_create(session: Session) -> dict[str, Any]:
         else:
             session.repository.init()
         try:
-            made = create(access, session.settings, dict(session.told.get("users", {})), session.repository, session.report)
+            users = dict(session.told.get("users", {}))
+            made = create_patiently(
+                lambda: create(access, session.settings, users, session.repository, session.report), session.report
+            )
         except ToolkitError as error:
             session.home.note(last_failure={"at": time.time(), "reason": str(error)})
             raise

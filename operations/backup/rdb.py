@@ -107,7 +107,7 @@ class SnapshotStream:
         assert self._socket is not None  # noqa: S101 - opened before
         data = self._socket.recv(CHUNK_BYTES)
         if not data:
-            raise StreamBroken(f"{self._node.name} closed the connection before its snapshot was complete; make the backup again")
+            raise StreamBroken(f"{self._node.name} closed the connection before its snapshot was complete")
         return data
 
     def _exactly(self, length: int) -> Iterator[bytes]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from pydantic import ValidationError
@@ -359,3 +359,25 @@ def test_a_failover_while_a_backup_is_made_is_waited_for_and_a_move_of_slots_is_
     monkeypatch.setattr(create, "FAILOVER_SECONDS", 0.05)
     fleet: Any = None
     assert create._slots_stayed(fleet, inventory("cluster"), (CLUSTER_SLOTS[0],)) is stayed
+
+
+def test_a_source_that_stops_in_the_middle_costs_one_more_attempt_once_all_shards_can_be_read_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(create, "POLL_SECONDS", 0.001)
+    made = manifest(tuple(record(number, CLUSTER_SLOTS[number - 1]) for number in (1, 2, 3)))
+    attempts: list[Any] = [StreamBroken("node-2 closed the connection"), Unreachable("shard 1 cannot be read"), made]
+    told: list[Any] = []
+
+    def attempt() -> Manifest:
+        found = attempts.pop(0)
+        if isinstance(found, Exception):
+            raise found
+        return cast(Manifest, found)
+
+    assert create.create_patiently(attempt, told.append) is made
+    assert told == [{"event": "again", "reason": "node-2 closed the connection"}]
+    for hopeless in ([StreamBroken("one"), StreamBroken("two")], [CheckFailed("two")]):
+        attempts[:] = hopeless
+        with pytest.raises(type(hopeless[-1]), match="two"):
+            create.create_patiently(attempt, told.append)
