@@ -104,9 +104,9 @@ def queue(client: Any) -> Ways:
         number = next(numbers)
         put = ("SET", f"{PREFIX}:{{bare}}:{number}", 1, "NX", "EX", 600)
         send(put, ("XADD", key, "*", "job", number, "body", "body"))
-        abandoned = ("XPENDING", key, GROUP, "IDLE", 30_000, "-", "+", 1)
+        abandoned = ("XAUTOCLAIM", key, GROUP, "worker", 30_000, "0", "COUNT", 1)
         _, entry = send(abandoned, ("XREADGROUP", "GROUP", GROUP, "worker", "COUNT", 1, "STREAMS", key, ">"))
-        name = (next(iter(entry.values()))[0][0] if isinstance(entry, dict) else entry[0][1][0])[0]
+        name = entry[0][1][0][0] if isinstance(entry, list) else next(iter(entry.values()))[0][0][0]
         send(("XACK", key, GROUP, name), ("XDEL", key, name))
 
     return {"careful": careful, **bare_ways(client, bare)}

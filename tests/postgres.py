@@ -42,6 +42,8 @@ class Server:
                 shutil.chown(path, "nobody")
         how = ("--auth", "scram-sha-256", "--no-locale", "--encoding", "UTF8", "--no-sync")
         self._run("initdb", "--username", USER, "--pwfile", str(secret), *how)
+        with (self._home / "data" / "pg_hba.conf").open("a") as rules:
+            rules.write("host all all samenet scram-sha-256\n")
         self.start()
         return self
 

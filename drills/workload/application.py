@@ -15,6 +15,7 @@ from typing import Any
 
 import redis
 
+from applications.origin import OriginDown
 from drills.history import CHUNK_SECONDS
 from drills.workload.agent import answer, serve, write_all
 from drills.workload.uses.repertoire import REPERTOIRE
@@ -51,7 +52,10 @@ class Company:
         for use in self._uses:
             use.stage.origin = origin
             if self._main:
-                use.prepare(use.stage.connect(patient=True))
+                try:
+                    use.prepare(use.stage.connect(patient=True))
+                except OriginDown as error:
+                    raise SystemExit(f"the origin of {use.name} does not answer: {error}") from None
         threading.Thread(target=self._flush_regularly, daemon=True).start()
         for actor in self._actors:
             actor.start()

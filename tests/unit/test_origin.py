@@ -1,5 +1,6 @@
 """The database behind the caches, on SQLite, and on a PostgreSQL of its own where Debian's package is installed."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,9 +8,13 @@ import pytest
 
 from applications.origin import Origin, OriginDown, SqliteOrigin, postgres_at
 from applications.origin_postgres import PostgresOrigin
+from drills.workload.launcher import LoadFailed, start_process
+from drills.workload.plan import Load, use_settings
 from operations.errors import InvalidInput
+from operations.inventory import Access, Credentials
 from scripts.drill import read_origin
 from tests.postgres import MISSING, Server
+from tests.unit.states import inventory_of
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +84,18 @@ def test_a_url_of_something_else_is_refused_without_being_shown(url: str) -> Non
     with pytest.raises(ValueError, match="postgresql://USER:PASSWORD@HOST:PORT/DATABASE") as told:
         postgres_at(url)
     assert "secret" not in str(told.value)
+
+
+def test_an_origin_that_cannot_be_reached_ends_the_applications_with_a_sentence() -> None:
+    access = Access(inventory=inventory_of("sentinel"), credentials=Credentials.of({"app": "secret"}))
+    unreachable = "postgresql://u:secret@127.0.0.1:1/db"
+    told = use_settings(access, Load(), "run", {}, ["cache-aside"], 1, "/nowhere", inside=True, origin_url=unreachable)
+    process = start_process(told.to_data(), lambda _lines: None, None, "application", "the applications")
+    with process, pytest.raises(LoadFailed) as failed:
+        process.ask("start", origin=0)
+    assert re.search("the applications ended: the origin of cache-aside does not answer: .*127.0.0.1", str(failed.value))
+    assert "secret" not in str(failed.value)
+    assert "Traceback" not in str(failed.value)
 
 
 @pytest.mark.parametrize(("text", "why"), [("mysql://u:secret@h/db", "it is not postgresql://"), (None, "No such file")])
