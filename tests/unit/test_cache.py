@@ -66,6 +66,24 @@ def instance(server: Server, origin: Origin, monkeypatch: pytest.MonkeyPatch) ->
     return Cache(server, origin.load, fresh_seconds=1.0, grace_seconds=1.0, jitter=0.0, clock=lambda: server.now)
 
 
+@pytest.mark.parametrize("value", ["value", "", "with spaces and\nlines", "null", None])
+def test_a_value_comes_back_as_it_was_loaded(value: str | None, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("applications.cache.time.monotonic", lambda: server.now)
+    loaded = None if value is None else (7, value)
+    one = Cache(server, lambda _key: loaded, fresh_seconds=1.0, clock=lambda: server.now)
+    version = 0 if value is None else 7
+    assert [tuple(one.get("row")) for _ in range(2)] == [(version, value, "origin"), (version, value, "cache")]
+
+
+def test_what_was_changed_is_gone_and_an_older_version_does_not_come_back(
+    server: Server, origin: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = instance(server, origin, monkeypatch)
+    one.get("row")
+    one.changed("row", 2)
+    assert one.get("row").source == "origin"
+
+
 def test_an_origin_that_is_down_is_asked_once_by_all_instances_until_its_time_has_come(
     server: Server, origin: Origin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
