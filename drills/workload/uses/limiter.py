@@ -5,13 +5,14 @@ refuse  subject name
 ask     an attempt that failed, or whose end nobody knows
 """
 
+import importlib
 from typing import Any
 
 import redis
 
 from applications.careless.limiter import CarelessLimiter
 from applications.limiter import FixedWindow, Limiter, SlidingWindow, TokenBucket
-from drills.workload.uses.stage import Actor, Crashed, Use
+from drills.workload.uses.stage import Actor, Crashed, Stage, Use
 
 NAMES = 3
 LIMIT, WINDOW_SECONDS = 10, 1.0
@@ -58,12 +59,16 @@ class BucketUse(LimiterUse):
 
 
 class LibraryUse(LimiterUse):
+    """The library goes along with the code, and only where it is played. It takes a second to load: before the clock starts."""
+
     name = "limiter-limits"
 
-    def limiter(self, actor: Actor) -> Any:
-        from applications.library_limiter import LibraryLimiter  # noqa: PLC0415 - no other use needs more than redis-py
+    def __init__(self, stage: Stage) -> None:
+        super().__init__(stage)
+        self._module: Any = importlib.import_module("applications.library_limiter")
 
-        return LibraryLimiter(actor.client, LIMIT, int(WINDOW_SECONDS), self.stage.prefix)
+    def limiter(self, actor: Actor) -> Any:
+        return self._module.LibraryLimiter(actor.client, LIMIT, int(WINDOW_SECONDS), self.stage.prefix)
 
 
 class _DyingClient:
