@@ -4,7 +4,8 @@
 usage: bench/rolling.py [restart|replace …] [--megabytes 1024] [--shards 3] [--repeat N] [--out FILE]
 
 `restart` changes a boot parameter, `replace` the image (one of the same content with another label), each by `pulumi up`. The
-clients run in the stack's network. The gap of a shard is the longest time between two acknowledged writes of it.
+clients run in the stack's network. The gap of a shard is the longest time between two acknowledged writes of it, from the
+start of `pulumi up` on.
 """
 
 import heapq
@@ -104,11 +105,11 @@ class Gap:
     after: str | None
 
 
-def gaps(history: Path, shard_of: dict[int, int]) -> dict[int, list[Gap]]:
-    """The longest gaps of each shard, the longest first."""
+def gaps(history: Path, shard_of: dict[int, int], since: int) -> dict[int, list[Gap]]:
+    """The longest gaps of each shard from the moment `since` of the history on, the longest first."""
     ends: dict[int, list[tuple[int, str | None]]] = {}
     for record in read_history(history):
-        if isinstance(record, Operation) and record.kind == "write" and record.outcome == "ok":
+        if isinstance(record, Operation) and record.kind == "write" and record.outcome == "ok" and record.end >= since:
             ends.setdefault(shard_of[record.lane], []).append((record.end, record.node))
     found = {}
     for shard, writes in ends.items():
@@ -127,8 +128,10 @@ def measure(stack: Stack, access: Access, change: dict[str, str], load: Load, fo
     told = settings(access, load, f"rolling-{number}", stack_view.slots_of(stack_view.require_steady(access), inventory))
     history = HistoryFile(folder / f"{number}.jsonl")
     with history, start_process(told.to_data(), history.append, place(inventory, "load", MAIN_OCTET)) as process:
-        process.ask("start", origin=process.ask("clock")["now"])
+        origin = process.ask("clock")["now"]
+        process.ask("start", origin=origin)
         time.sleep(SETTLE_SECONDS)
+        since = int(process.ask("clock")["now"] - origin)
         stack.configure(**change)
         done = stack.up(seconds=UP_SECONDS).ok()
         time.sleep(SETTLE_SECONDS)
@@ -138,7 +141,7 @@ def measure(stack: Stack, access: Access, change: dict[str, str], load: Load, fo
     ledger, quality = Ledger(), Quality()
     read_through(read_history(history.path), [ledger, quality])
     tally = ledger.tally
-    found = gaps(history.path, {lane.lane: lane.shard or 1 for lane in told.lanes})
+    found = gaps(history.path, {lane.lane: lane.shard or 1 for lane in told.lanes}, since)
     history.path.unlink()
     return {
         "up_seconds": round(done.seconds, 2),
