@@ -24,6 +24,10 @@ SUFFIX = "elsewhere"
 MORE_SHARDS, SHARDS_OF_OTHERS = 2, 3
 PASSPHRASE_BYTES = 16
 HOME, KEPT = "/home", "/kept"
+WHOLE = f"{KEPT}/.whole"
+KEEP = f"cp -a {HOME}/. {KEPT}/; sync; touch {WHOLE}"
+PUT_BACK = f"[ -e {WHOLE} ] || exit 0; find {HOME} -mindepth 1 -delete; cp -a {KEPT}/. {HOME}/; rm {HOME}/.whole"
+"""Killed at any instant, either home or what was kept is whole."""
 
 Say = Callable[[str], None]
 
@@ -125,7 +129,7 @@ def keep_home(engine: Engine) -> None:
     stack = engine.inventory.stack
     try:
         engine.client.volumes.create(kept_volume(stack), labels={LABEL: stack, PART: "home"})
-        _copy(engine, f"cp -a {HOME}/. {KEPT}/")
+        _copy(engine, KEEP)
         for container in engine.client.containers.list(all=True, filters={"name": f"^/{agent_container(stack)}$"}):
             container.remove(force=True)
         engine.client.volumes.get(home_volume(stack)).remove()
@@ -141,7 +145,7 @@ def put_back_home(engine: Engine) -> bool:
     except NotFound:
         return False
     try:
-        _copy(engine, f"find {HOME} -mindepth 1 -delete; cp -a {KEPT}/. {HOME}/")
+        _copy(engine, PUT_BACK)
         kept.remove()
     except DockerException as error:
         raise FaultFailed(f"{home_volume(stack)} cannot be put back from {kept_volume(stack)}: {error}") from None

@@ -1,6 +1,7 @@
 """Drill files, words for targets, and what faults are made of, as far as no engine is needed."""
 
 import random
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -14,7 +15,7 @@ from drills.examine import Repetition, Setup, examine
 from drills.faults import mistake
 from drills.faults.base import Engine, FaultFailed
 from drills.faults.choose import MAKERS
-from drills.faults.elsewhere import LoseMachine, RestoreElsewhere
+from drills.faults.elsewhere import HOME, KEEP, KEPT, PUT_BACK, LoseMachine, RestoreElsewhere
 from drills.faults.flapping import flap_script
 from drills.faults.lost import LoseData, restored_words
 from drills.faults.mistake import Flush
@@ -304,6 +305,25 @@ def test_the_other_stack_has_two_shards_more_than_a_cluster_or_is_one() -> None:
         spec = RestoreElsewhere(Engine(stack), [stack.nodes[0]], lambda _: None)._spec
         assert (spec["topology"], spec["shards"]) == ("cluster", shards)
         assert LoseMachine(Engine(stack), [stack.nodes[0]], lambda _: None)._spec["topology"] == topology
+
+
+def test_what_is_kept_aside_is_put_back_only_when_it_is_whole(tmp_path: Path) -> None:
+    def run(script: str) -> None:
+        there = script.replace(HOME, str(tmp_path / "home")).replace(KEPT, str(tmp_path / "kept"))
+        subprocess.run(["sh", "-c", f"set -e; {there}"], check=True)
+
+    for folder in ("home", "kept"):
+        (tmp_path / folder).mkdir()
+    password = tmp_path / "home" / "password"
+    password.write_text("of the repository")
+    (tmp_path / "kept" / "password").write_text("half")
+    run(PUT_BACK)
+    assert password.read_text() == "of the repository"
+    run(KEEP)
+    password.write_text("of another machine")
+    (tmp_path / "home" / "more").touch()
+    run(PUT_BACK)
+    assert [(path.name, path.read_text()) for path in (tmp_path / "home").iterdir()] == [("password", "of the repository")]
 
 
 def test_a_drill_of_a_mistake_leaves_archiving_to_the_agent_that_does_it_all_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
