@@ -219,6 +219,13 @@ def _results(jobs: Sequence[Future[ShardRecord]]) -> list[ShardRecord]:
     return [job.result() for job in jobs]
 
 
+def known_replica(inventory: Inventory, source: Source) -> tuple[str, int] | None:
+    """By what address whoever reads this source goes, so that sentinels do not take it for one more replica. Pure."""
+    if not inventory.sentinels or source.role == "replica":
+        return None
+    return next(((node.address, node.port) for node in inventory.data_nodes if node.name != source.node.name), None)
+
+
 def _shard(
     access: Access, repository: Repository, identity: str, source: Source, cut: _Cut, ready: threading.Event | None,
     stopping: threading.Event, report: Report,
@@ -226,7 +233,8 @@ def _shard(
     """One shard, from the server straight into restic; the checksum is taken on the way."""
     digest, size, told = hashlib.sha256(), 0, 0.0
     tags = tags_of(access.inventory.stack, identity, "shard", shard=str(source.shard))
-    stream = SnapshotStream(source.node, USER, access.credentials.password(USER), endpoint(source.node))
+    password, known_as = access.credentials.password(USER), known_replica(access.inventory, source)
+    stream = SnapshotStream(source.node, USER, password, endpoint(source.node), known_as)
     try:
         with repository.store(shard_file(source.shard), tags) as upload, stream:
             if ready is not None:

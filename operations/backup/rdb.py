@@ -31,10 +31,17 @@ class Begun:
 
 
 class SnapshotStream:
-    """The RDB of one node, as it sends it to a new replica. Use as a context: leaving it drops the connection."""
+    """The RDB of one node, as it sends it to a new replica. Use as a context: leaving it drops the connection.
 
-    def __init__(self, node: NodeEntry, user: str, password: str, address: tuple[str, int]) -> None:
+    `known_as`: the address of a node that sentinels know already. They take whoever reads a primary for a new replica, which
+    would be down for ever afterwards (seen; INFO of the primary lists it), unless it goes by the name of one that they know.
+    """
+
+    def __init__(
+        self, node: NodeEntry, user: str, password: str, address: tuple[str, int], known_as: tuple[str, int] | None = None
+    ) -> None:
         self._node = node
+        self._known_as = known_as
         self._login = (user, password)
         self._address = address
         self._buffer = b""
@@ -58,6 +65,8 @@ class SnapshotStream:
             self._socket = socket.create_connection(self._address, CONNECT_SECONDS)
             self._socket.settimeout(SILENCE_SECONDS)
             self._ask("AUTH", *self._login)
+            if self._known_as is not None:
+                self._ask("REPLCONF", "ip-address", self._known_as[0], "listening-port", str(self._known_as[1]))
             # A snapshot alone, without the writes that follow it, in the form that needs no file on the server.
             self._ask("REPLCONF", "rdb-only", "1")
             self._ask("REPLCONF", "capa", "eof", "capa", "psync2")

@@ -259,6 +259,10 @@ def test_settings_survive_the_way_through_the_inventory() -> None:
     assert inventory("cluster").spec["backup"] == BackupSettings().model_dump(mode="json")
 
 
+ASKED: list[bytes] = []
+"""What servers of tests were asked."""
+
+
 @contextmanager
 def server(answers: list[bytes], body: bytes) -> Iterator[tuple[str, int]]:
     """A server that answers each request with the next of `answers`, then sends `body` and closes."""
@@ -268,7 +272,7 @@ def server(answers: list[bytes], body: bytes) -> Iterator[tuple[str, int]]:
         connection, _ = listening.accept()
         with connection:
             for answer in answers:
-                connection.recv(4096)
+                ASKED.append(connection.recv(4096))
                 connection.sendall(answer)
             for at in range(0, len(body), 7):  # in small pieces, so that every boundary is cut somewhere
                 connection.sendall(body[at : at + 7])
@@ -381,3 +385,18 @@ def test_a_source_that_stops_in_the_middle_costs_one_more_attempt_once_all_shard
         attempts[:] = hopeless
         with pytest.raises(type(hopeless[-1]), match="two"):
             create.create_patiently(attempt, told.append)
+
+
+def test_whoever_reads_a_primary_goes_by_the_name_of_a_replica_that_sentinels_know() -> None:
+    shop = inventory("sentinel", replicas=1)
+    head, other = shop.node("node-1"), shop.node("node-2")
+    seen = {"node-1": node("primary"), "node-2": node("replica", primary=head, link_up=False)}
+    primary = choose(seen, shop, "replica", 10)[0]
+    assert create.known_replica(shop, primary) == (other.address, other.port)
+    healthy = choose({**seen, "node-2": node("replica", primary=head)}, shop, "replica", 10)[0]
+    assert create.known_replica(shop, healthy) is None
+    assert create.known_replica(inventory("replication", replicas=1), primary) is None
+    ASKED.clear()
+    with server([OK[0], *OK], b"") as address, SnapshotStream(NODE, "backup", "secret", address, ("10.7.0.12", 6379)) as stream:
+        stream.begin()
+    assert b"ip-address\r\n$9\r\n10.7.0.12\r\n$14\r\nlistening-port\r\n$4\r\n6379" in ASKED[1]
