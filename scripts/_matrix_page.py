@@ -17,7 +17,11 @@ _FORGETS = (
     "the client of a cluster learns the slots anew when any node fails it, and forgets with them all that it has read. What "
     "breaks this version is a primary that falls silent without anybody noticing, and among the keys of a cluster somebody does"
 )
-UNBROKEN = {("near-cache-careless", "cluster"): _FORGETS}
+_PASSES_ON = (
+    "a cluster passes a message on to all its nodes, so that only those miss any who listen at the node that fails, and what "
+    "they miss may lie within what the policy can lose"
+)
+UNBROKEN = {("near-cache-careless", "cluster"): _FORGETS, ("broadcast-careless", "cluster"): _PASSES_ON}
 """Why a careless version is not broken by any drill of a topology, by version and topology."""
 HARMS = ("lost", "missed", "denied", "overlaps", "came_back")
 """Figures of uses that say what users would notice; the worse of two runs that both hold has more of them."""
