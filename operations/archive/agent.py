@@ -108,14 +108,28 @@ class _Work:
             time.sleep(pause)
 
     def _opened(self) -> Uploader:
-        if not self._session.home.password_file.exists():
-            with self._session.home.lock("archive"):
-                ensure_password(self._session)
+        home = self._session.home
         store = Store(archive_repository(self._session), self._session.stack)
-        store.prepare()
+        if home.password_file.exists():
+            store.prepare()
+        else:
+            with home.lock("archive"):
+                self._begin(store)
         shards = {node.name: node.shard for node in self._access.inventory.data_nodes}
         keep_seconds = self._session.settings.retention.point_in_time_hours * 3600
         return Uploader(store, SPOOL, shards, keep_seconds, self._slow)
+
+    def _begin(self, store: Store) -> None:
+        """Make a password and the repository; one that was there already is somebody else's, and a new password not for it."""
+        password = self._session.home.password_file
+        fresh = not password.exists()
+        ensure_password(self._session)
+        try:
+            store.prepare()
+        except ToolkitError:
+            if fresh:
+                password.unlink()
+            raise
 
     def _tell(self, lane: str, problems: list[str]) -> None:
         if problems != self._problems.get(lane, []):
