@@ -83,7 +83,10 @@ def require_annotations(fleet: Fleet) -> None:
 
 
 class Archiver:
-    """Follows all data nodes of a stack. A node that does not answer is noted as it was; its files are followed all the same.
+    """Follows all data nodes of a stack.
+
+    Of a node that does not answer nobody knows whether it still is the primary, so from the last moment that is known on it
+    counts as none; its files are followed all the same.
 
     The files of the archive, below `folder`, are given to `owner`; None leaves them to whoever runs this.
     """
@@ -93,6 +96,7 @@ class Archiver:
         self._fleet = Fleet(access, nodes, user=user)
         self._shippers = {node.name: Shipper(NODES / node.name, folder / node.name, owner) for node in nodes}
         self._noted: dict[str, tuple[int, bool, object, bool]] = {}
+        self._covered: dict[str, float] = {}
 
     def start(self) -> None:
         require_annotations(self._fleet)
@@ -107,9 +111,12 @@ class Archiver:
                 if isinstance(answer, ToolkitError):
                     problems.append(f"{name}: {answer}")
                     shipper.step(None)
+                    if self._noted.pop(name, None):
+                        shipper.look(Look(self._covered[name], primary=False))
                     continue
                 look = answer.look
                 shipper.step(answer.covered, answer.now - time.time())
+                self._covered[name] = answer.covered
                 state = (shipper.chapter, look.primary, look.slots, look.moving)
                 if self._noted.get(name) != state:
                     shipper.look(look)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from operations.archive import job
 from operations.archive.job import ask
 from operations.archive.scan import made, scan
 from operations.archive.ship import Shipper, read_archive
@@ -29,6 +30,9 @@ from operations.archive.timeline import (
     restorable,
     write_manifest,
 )
+from operations.errors import Unreachable
+from operations.inventory import Access, Credentials
+from tests.unit.test_backup_parts import inventory
 
 
 def base(sequence: int, made_at: int, first: int) -> Base:
@@ -376,3 +380,40 @@ def test_reading_goes_on_where_it_ended_and_stops_where_it_is_told(tmp_path: Pat
         assert first.whole <= end
         assert scan(path, first) == whole
     assert scan(path, end=len(parts[0]) + 20).last == 101
+
+
+class Fleets:
+    """Nodes that answer what they are told to."""
+
+    def __init__(self, *_: object, **__: object) -> None:
+        self.answer: object = None
+
+    def each(self, *_: object, **__: object) -> dict[str, object]:
+        return {"node-1": self.answer}
+
+
+def test_a_primary_that_fell_silent_is_not_taken_for_one_until_it_came_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = Server(tmp_path / "nodes" / "node-1")
+    monkeypatch.setattr(job, "Fleet", Fleets)
+    monkeypatch.setattr(job, "NODES", tmp_path / "nodes")
+    archiver = job.Archiver(
+        Access(inventory=inventory("standalone"), credentials=Credentials.of({})), folder=tmp_path / "archive"
+    )
+
+    def step(answer: object) -> None:
+        archiver._fleet.answer = answer  # type: ignore[attr-defined]
+        archiver.step()
+
+    for second in (1001, 1010):
+        step(job.Answer(second, second, Look(second, primary=True)))
+    server.write(1011, b"the last word")
+    for _ in range(2):
+        step(Unreachable("it is gone"))
+    step(job.Answer(1030, 1030, Look(1030, primary=False)))  # somebody else was promoted meanwhile, at a second nobody knows
+    step(job.Answer(1040, 1040, Look(1040, primary=False)))
+    (found,) = the_archive(tmp_path)
+    assert [(look.at, look.primary) for look in found.looks] == [(1001, True), (1010, False), (1030, False)]
+    assert ranges([found]) == ((1001, 1009),)
+    assert found.increments[0].last == 1011
