@@ -92,13 +92,13 @@ class Company:
         return {"left": sum(left)}
 
     def _patiently(self, job: Callable[..., Any], use: Use, seconds: float) -> bool:
-        """Do it, again and again while Redis does not answer; whether it was done."""
+        """Do it, again and again while Redis or the origin does not answer; whether it was done."""
         deadline = time.monotonic() + seconds
         while True:
             actor = _Auditor(use)
             try:
                 job(actor)
-            except redis.RedisError:
+            except (redis.RedisError, OriginDown):
                 if time.monotonic() > deadline:
                     return False
                 time.sleep(RETRY_SECONDS)
