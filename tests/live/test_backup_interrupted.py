@@ -6,7 +6,7 @@ import secrets
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -19,7 +19,7 @@ from operations.inventory import Access, NodeEntry
 from operations.parse import info_fields, text
 from tests.live.contents import contents
 from tests.live.faults import kill_servers
-from tests.live.harness import ROOT, Stack, run, throw_away_stack
+from tests.live.harness import ROOT, Stack, throw_away_stack
 from tests.live.ledger import fill, lost
 from tests.live.test_backup import jobs, listed, made
 from tests.waiting import wait_until
@@ -65,12 +65,9 @@ def instants(pytestconfig: pytest.Config, chance: random.Random) -> list[float]:
 
 
 def begin(stack: Stack, script: str, *words: str) -> "subprocess.Popen[bytes]":
-    return started([sys.executable, f"scripts/{script}.py", *words, "--stack", stack.name], stack.env)
-
-
-def started(command: Sequence[str], env: Mapping[str, str]) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, f"scripts/{script}.py", *words, "--stack", stack.name]
     return subprocess.Popen(
-        command, cwd=ROOT, env=dict(env), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        command, cwd=ROOT, env=stack.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         start_new_session=True,
     )  # fmt: skip
 
@@ -182,32 +179,6 @@ class TestKilledRestore:
             assert contents(access) == before, told
             stack.wait_healthy(access, 60)
             assert visible_keys(access) == len(before)
-
-
-@pytest.mark.parametrize("stack", [{**CLUSTER, "replicas": 0}], indirect=True, ids=["cluster-to-standalone"])
-class TestKilledReshape:
-    def test_a_restore_into_another_shape_killed_at_any_instant_goes_on_or_begins_anew(
-        self, stack: Stack, instants: list[float], tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
-    ) -> None:
-        fill(stack.access(), "kept", KEYS)
-        before = contents(stack.access())
-        made(stack)
-        with throw_away_stack("cut-into", STANDALONE, tmp_path_factory.mktemp("into"), pytestconfig) as target:
-            target.up().ok()
-            access = target.access()
-            command = [sys.executable, "scripts/restore.py", "--stack", stack.name, "--to", target.name, "--replace"]
-            whole = run(command, target.env).ok().seconds
-            for share in instants:
-                mine = fill(access, "mine", 10)
-                killed = kill_after(started(command, target.env), share * whole)
-                told = f"killed after {share * whole:.2f} of {whole:.2f} s" if killed else "it had ended"
-                print(told)
-                wait_until("the end of the jobs", lambda: " ".join((*jobs(stack), *jobs(target))), 60)
-                assert visible_keys(access) in (None, len(before), len(before) + len(mine.acknowledged)), told
-                run(command, target.env).ok().says("was found the same")
-                assert contents(access) == before, told
-                assert visible_keys(access) == len(before)
-                assert [name for name in (*stack.leftovers(), *target.leftovers()) if "scratch" in name] == []
 
 
 def visible_keys(access: Access) -> int | None:
