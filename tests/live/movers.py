@@ -9,6 +9,7 @@ from operations.inventory import Access
 from operations.parse import SLOT_COUNT
 from operations.reshard.journal import KEY
 from operations.reshard.live import Live, read_live
+from operations.reshard.pace import Limits
 from operations.reshard.proposal import propose
 from operations.reshard.run import carry_out
 from tests.waiting import wait_until
@@ -41,13 +42,14 @@ def assert_whole(access: Access) -> Live:
     return live
 
 
-def move(access: Access, weights: dict[str, float]) -> None:
+def move(access: Access, weights: dict[str, float], limits: Limits) -> None:
     """What the child process does."""
-    carry_out(access, propose(access, weights), report=lambda _: None)
+    carry_out(access, propose(access, weights), limits, report=lambda _: None)
 
 
-def start(access: Access, weights: dict[str, float]) -> Any:
-    process = multiprocessing.get_context("spawn").Process(target=move, args=(access, weights), daemon=True)
+def start(access: Access, weights: dict[str, float], limits: Limits | None = None) -> Any:
+    arguments = (access, weights, limits or Limits())
+    process = multiprocessing.get_context("spawn").Process(target=move, args=arguments, daemon=True)
     process.start()
     return process
 

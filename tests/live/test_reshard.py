@@ -24,7 +24,7 @@ from tests.live.ledger import Load, fill, lost
 from tests.live.movers import assert_whole, await_begun, look, start, stored
 from tests.waiting import wait_until
 
-pytestmark = [pytest.mark.live, pytest.mark.full]
+pytestmark = pytest.mark.live
 
 SPEC = {
     "topology": "cluster",
@@ -35,7 +35,7 @@ SPEC = {
     "replication": {"backlog": "8mb"},
 }
 KEYS = 20_000
-KILLS = 20
+KILLS, KILLS_IN_FULL = 5, 20
 LONGEST_RUN_SECONDS = 1.5
 SEED = 7
 SLOW = Limits(bytes_per_second=300_000)
@@ -56,14 +56,15 @@ def access(stack: Stack) -> Access:
     return found
 
 
-def test_a_mover_killed_at_any_instant_is_continued_to_a_whole_cluster(access: Access) -> None:
+def test_a_mover_killed_at_any_instant_is_continued_to_a_whole_cluster(access: Access, pytestconfig: pytest.Config) -> None:
+    kills = KILLS_IN_FULL if pytestconfig.getoption("--full") else KILLS
     dice = random.Random(SEED)  # noqa: S311
     ledger = fill(access, "killed", KEYS)
     weights: tuple[dict[str, float], ...] = ({"3": 0.0}, {"1": 2.0}, {"2": 0.0}, {})
     interrupted = 0
     with Load(access, "meanwhile", writers=2) as load:
-        for number in range(KILLS):
-            process = start(access, weights[number % len(weights)])
+        for number in range(kills):
+            process = start(access, weights[number % len(weights)], SLOW)
             await_begun(access, process)
             time.sleep(dice.uniform(0, LONGEST_RUN_SECONDS))
             interrupted += process.is_alive()
@@ -71,7 +72,7 @@ def test_a_mover_killed_at_any_instant_is_continued_to_a_whole_cluster(access: A
             process.join(5)
             resume(access, report=lambda _: None)
     live = assert_whole(access)
-    assert interrupted >= KILLS // 2, "the movers were too fast to be killed"
+    assert interrupted >= kills // 2, "the movers were too fast to be killed"
     assert lost(access, ledger) == []
     assert lost(access, load.ledger) == []
     assert len(stored(access, live)) >= KEYS + len(load.ledger.acknowledged)
