@@ -41,14 +41,17 @@ def await_turn(access: Access, name: str, report: Report, surge: Surge | None = 
             report(f"{name} waits for its turn: {problem}")
         return problem
 
+    containers = Containers(inventory)
     with Fleet(access) as fleet:
-        _, problem = await_settled(fleet, Containers(inventory), problem_of, taken=name)
+        seen, problem = await_settled(fleet, containers, problem_of, taken=name)
     if problem is None:
         report(f"{name} is replaced now" + ("" if inventory.replicas or inventory.node(name).is_sentinel else _alone(name)))
         return
+    silent = [node for node in inventory.nodes if node.name != name and not seen.of(node.name).reachable]
+    why = "".join(f"\n{seen.of(node.name).problem}; {containers.last_words(node)}" for node in silent)
     raise CheckFailed(
         f"{name} was not replaced, and neither were the nodes after it, because {problem}; they run as before. Mend that, or set "
-        f"back what you changed, then `pulumi up` again: it goes on from here"
+        f"back what you changed, then `pulumi up` again: it goes on from here{why}"
     )
 
 
