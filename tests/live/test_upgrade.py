@@ -13,7 +13,7 @@ from tests.live.harness import Stack, throw_away_stack
 from tests.live.ledger import Load, fill, lost
 
 pytestmark = [pytest.mark.live, pytest.mark.full]
-"""Not part of `make test`: in 2 of about 15 runs a replica that was replaced by 8.0 answered nobody any more when the
+"""Not part of `make test`: in one of about 15 runs a replica that was replaced by 8.0 answered nobody any more when the
 turn of its primary came, its container running (docs/guide/trouble.md)."""
 
 UNSENT_WRITES = 10
