@@ -14,16 +14,10 @@ from docker.errors import APIError, NotFound
 from operations.errors import ExitCode, InvalidInput, ToolkitError
 from scripts import pulumi_cli, stack_files
 from scripts._command import StackOption, run
-from scripts.recover import labelled, recover
+from scripts.recover import recover, volumes_of
 from topologies.engine import connect
 
 Data = Literal["keep", "delete"]
-
-
-def volumes_of(client: docker.DockerClient, stack: str) -> tuple[str, ...]:
-    """Volumes with the labels of this stack and this backend."""
-    found = client.api.volumes(filters=labelled(stack)).get("Volumes") or ()
-    return tuple(sorted(volume["Name"] for volume in found))
 
 
 def delete_volumes(client: docker.DockerClient, names: Sequence[str]) -> None:

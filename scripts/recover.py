@@ -140,6 +140,12 @@ def labelled(stack: str) -> dict[str, list[str]]:
     return {"label": [f"{LABEL_PREFIX}.stack={stack}", f"{LABEL_PREFIX}.owner={current_owner_id(stack)}"]}
 
 
+def volumes_of(client: docker.DockerClient, stack: str) -> tuple[str, ...]:
+    """Volumes with the labels of this stack and this backend."""
+    found = client.api.volumes(filters=labelled(stack)).get("Volumes") or ()
+    return tuple(sorted(volume["Name"] for volume in found))
+
+
 def find_objects(client: docker.DockerClient, stack: str) -> tuple[Found, ...]:
     """Containers and networks with the labels of this stack and this backend, but for temporary replicas.
 
@@ -195,10 +201,9 @@ def remove_unknown(stack: str, state: State, settled: bool) -> None:
 def remove_forsaken(stack: str) -> None:
     """Remove containers in which a killed process looked into a volume, which would hold it, or tried parameters out."""
     client = connect()
-    volumes = client.api.volumes(filters=labelled(stack)).get("Volumes") or ()
     tried = {"label": [f"{TRIAL}={stack}", f"{LABEL_PREFIX}.owner={current_owner_id(stack)}"]}
     left = (
-        *looking_into(client, {volume["Name"] for volume in volumes}),
+        *looking_into(client, volumes_of(client, stack)),
         *(entry["Id"] for entry in client.api.containers(all=True, filters=tried)),
     )
     for number in left:

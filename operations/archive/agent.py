@@ -120,16 +120,10 @@ class _Work:
         return Uploader(store, SPOOL, shards, keep_seconds, self._slow)
 
     def _begin(self, store: Store) -> None:
-        """Make a password and the repository; one that was there already is somebody else's, and a new password not for it."""
-        password = self._session.home.password_file
-        fresh = not password.exists()
-        ensure_password(self._session)
-        try:
+        """Make a password that opens both repositories, and this one where there is none."""
+        with self._session.home.ensured_password():
+            ensure_password(self._session)
             store.prepare()
-        except ToolkitError:
-            if fresh:
-                password.unlink()
-            raise
 
     def _tell(self, lane: str, problems: list[str]) -> None:
         if problems != self._problems.get(lane, []):

@@ -107,11 +107,10 @@ class Uploader:
 
     def problems(self) -> list[str]:
         """Nodes whose last files cannot be cut at a second."""
-        newest = {one.node: one for one in sorted(self.catalogue.archives.values(), key=lambda one: one.covered)}
         return [
             f"what {node} wrote after second {archive.increments[-1].last} cannot be restored until its next rewrite: its file "
             "is damaged, or has no times (aof-timestamp-enabled)"
-            for node, archive in newest.items()
+            for node, archive in self._newest().items()
             if node in self._shards and archive.increments and archive.increments[-1].damaged
         ]
 
@@ -185,12 +184,16 @@ class Uploader:
             furthest[one.shard] = max(furthest.get(one.shard, 0.0), one.covered)
         return min((furthest.get(shard, 0.0) for shard in set(self._shards.values())), default=0.0)
 
+    def _newest(self) -> dict[str, NodeArchive]:
+        """Of each node the archive that is known furthest."""
+        return {one.node: one for one in sorted(self.catalogue.archives.values(), key=lambda one: one.covered)}
+
     def _clear(self) -> None:
         """Remove files from the volume that are in the repository and that no recent second needs."""
         since = time.time() - SPOOL_SECONDS
-        newest = {one.node: one.folder for one in sorted(self.catalogue.archives.values(), key=lambda one: one.covered)}
+        newest = self._newest()
         for folder, archive in self.catalogue.archives.items():
-            is_over = folder != newest[archive.node] and archive.covered < since
+            is_over = folder != newest[archive.node].folder and archive.covered < since
             names = obsolete(archive, since)
             if is_over:
                 names = [*(one.name for one in archive.bases), *(one.name for one in archive.increments)]

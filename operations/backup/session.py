@@ -56,10 +56,21 @@ class Home:
         else:
             raise InvalidInput(f"there is no secret {name}; use {PASSWORD} or one of {', '.join(SECRET_NAMES)}")
 
-    def ensure_password(self) -> None:
-        """Make a password when there is none yet."""
-        if not self.password_file.exists():
+    @contextlib.contextmanager
+    def ensured_password(self) -> Iterator[None]:
+        """Make a password when there is none yet, and do not keep it when what is tried with it within the context fails.
+
+        A repository that was there already is then somebody else's. Call it with a lock held.
+        """
+        fresh = not self.password_file.exists()
+        if fresh:
             self.write(PASSWORD, secrets.token_hex(PASSWORD_BYTES))
+        try:
+            yield
+        except ToolkitError:
+            if fresh:
+                self.password_file.unlink()
+            raise
 
     def status(self) -> dict[str, Any]:
         """What happened last: times and ids, nothing secret."""
@@ -173,11 +184,5 @@ def ensure_password(session: Session) -> bool:
 
     Raises Unreachable for a repository of somebody else's: a password that was just made is not for it, and is not kept.
     """
-    fresh = not session.home.password_file.exists()
-    session.home.ensure_password()
-    try:
+    with session.home.ensured_password():
         return session.repository.exists()
-    except ToolkitError:
-        if fresh:
-            session.home.password_file.unlink()
-        raise

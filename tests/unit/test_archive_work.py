@@ -45,7 +45,8 @@ def test_a_new_password_is_kept_only_where_it_opens_the_repository(
     one = work(tmp_path)
     monkeypatch.setattr(one._session.repository, "exists", lambda: False)
     if known:
-        one._session.home.ensure_password()
+        with one._session.home.ensured_password():
+            pass
     with pytest.raises(Unreachable):
         one._begin(Others())
     assert one._session.home.password_file.exists() == known

@@ -335,7 +335,8 @@ def test_whoever_reads_a_repository_elsewhere_does_not_wait_for_a_quarter_of_an_
 ) -> None:
     settings = BackupSettings(repository="rest:http://127.0.0.1:1/").model_dump(mode="json")
     session = Session({"stack": "shop", "settings": settings}, Home(tmp_path), lambda _: None)
-    session.home.ensure_password()
+    with session.home.ensured_password():
+        pass
     with pytest.raises(Unreachable, match="did not answer within"):
         session.entries()
     session.require_password()
