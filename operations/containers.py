@@ -6,6 +6,7 @@ Only for what a server cannot do to itself. A restart sends SIGTERM, so a primar
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from typing import Any
 
 import docker
@@ -18,6 +19,7 @@ ANSWER_SECONDS = 60
 """Longest time for an answer of the engine, besides the time that a node may take to stop."""
 LAST_WORDS = 3
 ENDS = 3
+LONGEST_SAMPLE_SECONDS = 60.0
 DATA = "/data"
 END = "-- end --"
 TRIES = 3
@@ -68,10 +70,21 @@ class Containers:
             raise Unreachable(f"the Docker engine does not tell about {node.container}: {error.explanation or error}") from None
         return found
 
-    def restart(self, node: NodeEntry) -> None:
-        """Stop the node with its declared patience and start it again."""
+    def processor_share(self, node: NodeEntry) -> float | None:
+        """Processor seconds per second that a node's processes take now, over about one second; None when it does not run."""
+        found = self.inspect(node)
+        if found is None or not found["State"]["Running"]:
+            return None
         try:
-            self._client.api.restart(node.container, timeout=self._stop_seconds)
+            sample = self._client.api.stats(node.container, stream=False)
+        except APIError as error:
+            raise Unreachable(f"the Docker engine does not tell about {node.container}: {error.explanation or error}") from None
+        return share_of(sample)
+
+    def restart(self, node: NodeEntry, patience_seconds: int | None = None) -> None:
+        """Stop the node, with its declared patience or that one, and start it again."""
+        try:
+            self._client.api.restart(node.container, timeout=self._stop_seconds if patience_seconds is None else patience_seconds)
         except NotFound:
             raise CheckFailed(f"there is no container {node.container}; run `make up STACK={self.inventory.stack}`") from None
         except APIError as error:
@@ -205,6 +218,21 @@ def like(found: Mapping[str, Any], pattern: NodeEntry, node: NodeEntry, network:
         },
         "NetworkingConfig": {"EndpointsConfig": {network: {"IPAMConfig": {"IPv4Address": node.address}}}},
     }
+
+
+def share_of(sample: Mapping[str, Any]) -> float | None:
+    """Processor seconds per second between the two readings of one answer of `docker stats`; None when it has but one. Pure."""
+    try:
+        used = sample["cpu_stats"]["cpu_usage"]["total_usage"] - sample["precpu_stats"]["cpu_usage"]["total_usage"]
+        seconds = (_moment(sample["read"]) - _moment(sample["preread"])).total_seconds()
+    except KeyError:
+        return None
+    return used / 1e9 / seconds if 0 < seconds < LONGEST_SAMPLE_SECONDS else None
+
+
+def _moment(text: str) -> datetime:
+    """The engine's time stamps have nanoseconds, and the year 1 for "never"."""
+    return datetime.fromisoformat(text[:19])
 
 
 def words(log: str) -> str:

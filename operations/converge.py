@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from operations.connect import Fleet
 from operations.errors import CheckFailed, NotOurs, ToolkitError, Unreachable
 from operations.form import decide_cluster
+from operations.hung import Revival
 from operations.inventory import Access, Inventory
 from operations.observe import Observation, look
 from operations.replicate import decide_replication
@@ -88,7 +89,7 @@ def converge(
 def reach_shape(
     fleet: Fleet, access: Access, report: Report, seconds: float | None = None, gone: Addresses = frozenset()
 ) -> tuple[list[str], Observation]:
-    """Act until roles and views are as declared; returns what was changed, and the last look.
+    """Act until roles and views are as declared; returns what was changed, and the last look. Servers that hang start again.
 
     Takes at most `seconds` (default: a minute and what the declared time-outs need), or 15 minutes while nodes load or copy data.
     Raises NotOurs when a stranger answers, CheckFailed when data would have to be given up or the time is over, Unreachable when
@@ -97,7 +98,7 @@ def reach_shape(
     inventory = access.inventory
     limit = default_seconds(inventory) if seconds is None else seconds
     started = time.monotonic()
-    memory, overdue = _Memory(), frozenset[str]()
+    memory, overdue, revival = _Memory(), frozenset[str](), Revival(inventory, report)
     changes: list[str] = []
     refusals: list[str] = []
     while True:
@@ -116,6 +117,7 @@ def reach_shape(
         overdue = memory.update(step.waits, now, report)
         if now - started > (max(limit, BUSY_SECONDS) if is_copying(observation) and seconds is None else limit):
             raise _timed_out(observation, inventory, step, refusals, now - started)
+        revival.consider(observation)
         _pause(now - started)
 
 

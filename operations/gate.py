@@ -43,7 +43,7 @@ def await_turn(access: Access, name: str, report: Report, surge: Surge | None = 
 
     containers = Containers(inventory)
     with Fleet(access) as fleet:
-        seen, problem = await_settled(fleet, containers, problem_of, taken=name)
+        seen, problem = await_settled(fleet, containers, report, problem_of, taken=name)
     if problem is None:
         report(f"{name} is replaced now" + ("" if inventory.replicas or inventory.node(name).is_sentinel else _alone(name)))
         return

@@ -63,6 +63,11 @@ class ClusterNode:
     def is_failing(self) -> bool:
         return bool(self.flags & FAILING)
 
+    @property
+    def is_failed(self) -> bool:
+        """By agreement of the primaries, not only in the eyes of the node that was asked."""
+        return "fail" in self.flags
+
 
 @dataclass(frozen=True)
 class ShardMember:

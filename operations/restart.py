@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from operations.connect import Fleet
 from operations.containers import Containers
 from operations.errors import CheckFailed
+from operations.hung import Revival
 from operations.inventory import Access, Inventory
 from operations.observe import Observation, look
 from operations.rolling import is_copying, next_to_take, unsafe_to_take
@@ -35,7 +36,7 @@ def restart_in_place(access: Access, fleet: Fleet, waiting: Mapping[str, tuple[s
     containers = Containers(inventory)
     left, done, switched = dict(waiting), list[str](), set[str]()
     while left:
-        name, observation = _await_next(fleet, containers, left)
+        name, observation = _await_next(fleet, containers, left, report)
         if observation.of(name).is_primary and inventory.replicas:
             if name in switched:
                 raise CheckFailed(f"{name} is primary again after a switchover; {_untouched(left)}")
@@ -51,25 +52,27 @@ def restart_in_place(access: Access, fleet: Fleet, waiting: Mapping[str, tuple[s
         began = time.monotonic()
         containers.restart(entry)
         parameters = left.pop(name)
-        _await_back(fleet, containers, name, left)
+        _await_back(fleet, containers, name, left, report)
         done.append(
             f"{', '.join(parameters)} taken over by {name}, in sync again {time.monotonic() - began:.1f} s after its stop"
         )
         report(done[-1])
-    _, problem = await_settled(fleet, containers, lambda seen: next(iter(verdict(seen, inventory).reasons), None))
+    _, problem = await_settled(fleet, containers, report, lambda seen: next(iter(verdict(seen, inventory).reasons), None))
     if problem:
         raise CheckFailed(f"all nodes were restarted, but the stack is not as declared: {problem}")
     return done
 
 
-def _await_next(fleet: Fleet, containers: Containers, left: Mapping[str, tuple[str, ...]]) -> tuple[str, Observation]:
+def _await_next(
+    fleet: Fleet, containers: Containers, left: Mapping[str, tuple[str, ...]], report: Report
+) -> tuple[str, Observation]:
     """The next node, as soon as it may be taken down, and the look that says so."""
     inventory = containers.inventory
 
     def look_for(seen: Observation) -> str | None:
         return unsafe_to_take(seen, inventory, next_to_take(seen, inventory, left))
 
-    seen, problem = await_settled(fleet, containers, look_for)
+    seen, problem = await_settled(fleet, containers, report, look_for)
     name = next_to_take(seen, inventory, left)
     if problem:
         raise CheckFailed(f"{name} cannot be restarted now, because {problem}; {_untouched(left)}")
@@ -77,14 +80,19 @@ def _await_next(fleet: Fleet, containers: Containers, left: Mapping[str, tuple[s
 
 
 def await_settled(
-    fleet: Fleet, containers: Containers, problem_of: Callable[[Observation], str | None], taken: str | None = None
+    fleet: Fleet,
+    containers: Containers,
+    report: Report,
+    problem_of: Callable[[Observation], str | None],
+    taken: str | None = None,
 ) -> tuple[Observation, str | None]:
     """Look until `problem_of` finds none, or there is no hope; the last look, and the problem that is left.
 
     There is none when a node (other than `taken`, which is to be replaced) keeps on ending, or when it takes too long; longer
-    while data is copied.
+    while data is copied. A cluster's server that hangs is started again.
     """
     inventory = containers.inventory
+    revival = Revival(inventory, report)
     quiet_since = time.monotonic()
     began = quiet_since
     while True:
@@ -95,6 +103,7 @@ def await_settled(
             quiet_since = now
         if problem is None or now - quiet_since > PATIENCE_SECONDS or now - began > COPY_SECONDS:
             return seen, problem
+        revival.consider(seen)
         silent = [node for node in inventory.nodes if node.name != taken and not seen.of(node.name).reachable]
         if failed := containers.gave_up(silent):
             return seen, failed
@@ -108,7 +117,7 @@ def _switch_from(access: Access, observation: Observation, name: str, report: Re
     report(f"{done.new} took over shard {shard} from {name} in {done.took_seconds:.2f} s, so that {name} can restart")
 
 
-def _await_back(fleet: Fleet, containers: Containers, name: str, left: Mapping[str, tuple[str, ...]]) -> None:
+def _await_back(fleet: Fleet, containers: Containers, name: str, left: Mapping[str, tuple[str, ...]], report: Report) -> None:
     """Until the restarted node itself is in sync again; whether all others agree is asked before the next one."""
     inventory = containers.inventory
 
@@ -116,7 +125,7 @@ def _await_back(fleet: Fleet, containers: Containers, name: str, left: Mapping[s
         health = node_health(seen, inventory, name)
         return None if health == "ok" else seen.of(name).problem or f"it is {health}"
 
-    _, problem = await_settled(fleet, containers, problem_of)
+    _, problem = await_settled(fleet, containers, report, problem_of)
     if problem is None:
         return
     raise CheckFailed(f"{name} did not come back in sync after its restart: {problem}; {_untouched(left)}")

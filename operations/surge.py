@@ -59,7 +59,7 @@ def borrow(access: Access, surge: Surge, report: Report) -> None:
         _make(containers, access.inventory, missing, surge.image)
     with Fleet(whole) as fleet:
         if missing:
-            _, problem = await_settled(fleet, containers, lambda seen: _silent(seen, missing))
+            _, problem = await_settled(fleet, containers, report, lambda seen: _silent(seen, missing))
             if problem:
                 _remove(containers, missing)
                 raise CheckFailed(f"a temporary replica with the new image does not work, so no node was replaced: {problem}")

@@ -22,12 +22,13 @@ from operations.reshard.plan import ranges_of, slots_in
 class Picture:
     """One look. `held` gives for each primary the number of keys in every slot of which it has any, its own or not.
 
-    `journal` is None when its slot is not served.
+    `journal` is None when its slot is not served. `hung` are silent nodes whose process works all the same (operations/hung.py).
     """
 
     live: Live
     held: Mapping[str, Mapping[int, int]]
     journal: Found | None
+    hung: frozenset[str] = frozenset()
 
     @property
     def inventory(self) -> Inventory:
@@ -49,14 +50,16 @@ class Picture:
 
 @dataclass(frozen=True)
 class Silent:
-    """A node that does not answer."""
+    """A node that does not answer; `hangs` when its process works all the same, and the cluster has given it up."""
 
     node: str
     problem: str
+    hangs: bool = False
 
     @property
     def text(self) -> str:
-        return f"{self.node} does not answer: {self.problem}"
+        hangs = "; its process works all the same, and the others have given it up: it hangs" if self.hangs else ""
+        return f"{self.node} does not answer: {self.problem}{hangs}"
 
 
 @dataclass(frozen=True)
@@ -236,7 +239,8 @@ def diagnose(picture: Picture) -> tuple[Finding, ...]:
 def _silent(picture: Picture) -> Iterator[Finding]:
     for node in picture.inventory.data_nodes:
         if node.name not in picture.views:
-            yield Silent(node.name, picture.state(node.name).problem or "it is loading its data")
+            problem = picture.state(node.name).problem or "it is loading its data"
+            yield Silent(node.name, problem, node.name in picture.hung)
 
 
 # Nodes that are gone, unknown or forgotten

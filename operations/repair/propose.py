@@ -28,19 +28,22 @@ from operations.repair.diagnose import (
 from operations.reshard.plan import ranges_of
 from operations.steps import Action, Word
 
-Stage = Literal["takeover", "yield", "meet", "assign", "convince", "home", "finish", "forget"]
-ORDER: tuple[Stage, ...] = ("takeover", "yield", "meet", "assign", "convince", "home", "finish", "forget")
+Stage = Literal["restart", "takeover", "yield", "meet", "assign", "convince", "home", "finish", "forget"]
+ORDER: tuple[Stage, ...] = ("restart", "takeover", "yield", "meet", "assign", "convince", "home", "finish", "forget")
 CONSENT = "--accept-loss"
 
 
 @dataclass(frozen=True)
 class Step:
-    """Something to do. `actions` are commands for nodes; `home` are orphans to bring home, for the stage of that name."""
+    """Something to do. `actions` are commands for nodes; `home` are orphans to bring home, `restart` a node to start again, for
+    the stages of these names.
+    """
 
     stage: Stage
     text: str
     actions: tuple[Action, ...] = ()
     home: Orphans | None = None
+    restart: str | None = None
 
 
 @dataclass(frozen=True)
@@ -60,14 +63,15 @@ def propose(findings: Sequence[Finding], inventory: Inventory, ids: dict[str, st
     """The steps for findings; `ids` maps each node that answers to its cluster id.
 
     Nothing is done while two clusters are connected, and nothing but takeovers while some slots have no primary: what looks wrong
-    then may be right again afterwards.
+    then may be right again afterwards. A server that hangs is started again in any case.
     """
     stack = inventory.stack
-    held = [_held_back(finding, stack) for finding in findings if isinstance(finding, Silent | Stranger)]
+    hung = [finding for finding in findings if isinstance(finding, Silent) and finding.hangs]
+    held = [_held_back(finding, stack) for finding in findings if isinstance(finding, Silent | Stranger) and finding not in hung]
     if any(isinstance(finding, Stranger) for finding in findings):
         return Plan((), tuple(held))
     leaderless = [finding for finding in findings if isinstance(finding, Leaderless)]
-    considered: Iterable[Finding] = leaderless or findings
+    considered: Iterable[Finding] = (*hung, *leaderless) if leaderless else findings
     steps: list[Step] = []
     for finding in considered:
         reason = _needs(finding, stack, accept_loss)
@@ -110,6 +114,8 @@ def _needs(finding: Finding, stack: str, accept_loss: bool) -> str | None:
 
 def _steps(finding: Finding, inventory: Inventory, ids: dict[str, str]) -> Iterator[Step]:
     match finding:
+        case Silent(node=node, hangs=True):
+            yield Step("restart", f"{node}, which hangs and serves nobody, is started again", restart=node)
         case Leaderless(replicas=replicas):
             best = replicas[0][0]
             how = "FORCE" if finding.majority else "TAKEOVER"

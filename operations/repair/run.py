@@ -15,9 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from operations.connect import Fleet
+from operations.containers import Containers
 from operations.converge import refuse_strangers
-from operations.errors import Busy, CheckFailed, ToolkitError
-from operations.inventory import Access
+from operations.errors import Busy, CheckFailed, ToolkitError, Unreachable
+from operations.hung import given_up, hangs
+from operations.inventory import Access, Inventory
+from operations.observe import Observation
 from operations.repair.diagnose import PASSING, Finding, Forgotten, Leaderless, Orphans, Picture, Silent, diagnose
 from operations.repair.orphans import bring_home
 from operations.repair.propose import Plan, Step, propose
@@ -26,6 +29,7 @@ from operations.reshard.live import Live, read_live
 from operations.reshard.mover import Report
 from operations.reshard.run import Watch, now_words, resume
 from operations.reshard.wire import KeyLink, worked
+from operations.restart import await_settled
 from operations.steps import act
 
 MOST_ROUNDS = 12
@@ -107,7 +111,20 @@ def _look(access: Access, fleet: Fleet, journal: Journal) -> Picture:
     refuse_strangers(live.observation)
     if not live.primaries:
         return Picture(live, {}, None)
-    return Picture(live, {name: _held(access, name) for name in live.primaries}, _read(journal, live))
+    held = {name: _held(access, name) for name in live.primaries}
+    return Picture(live, held, _read(journal, live), _hung(access.inventory, live.observation))
+
+
+def _hung(inventory: Inventory, seen: Observation) -> frozenset[str]:
+    """Nodes that hang, of those that the cluster has given up. Without the Docker engine they are just silent."""
+    suspects = given_up(seen, inventory)
+    if not suspects:
+        return frozenset()
+    try:
+        containers = Containers(inventory)
+        return frozenset(name for name in suspects if hangs(containers, name))
+    except Unreachable:
+        return frozenset()
 
 
 def _read(journal: Journal, live: Live) -> Found | None:
@@ -173,6 +190,8 @@ def _stage(
     if stage == "finish":
         resume(access, report=report, watch=watch)  # takes the lock itself
         results = [step.text for step in steps]
+    elif stage == "restart":
+        results = _restart(access.inventory, fleet, [step.restart for step in steps if step.restart], report)
     else:
         with _locked(journal, now.picture, steps, stage in ALONE, report) as pulse:
             if stage == "meet":
@@ -189,6 +208,19 @@ def _stage(
     for step, result in zip(steps, results, strict=False):
         record.write(step, "done", result)
     return results
+
+
+def _restart(inventory: Inventory, fleet: Fleet, names: Sequence[str], report: Report) -> list[str]:
+    """End servers that hang and start them again, until they answer; needs no lock, since they take part in nothing."""
+    containers = Containers(inventory)
+    for name in names:
+        containers.restart(inventory.node(name), patience_seconds=0)
+    _, problem = await_settled(
+        fleet, containers, report, lambda seen: next((p for name in names if (p := seen.of(name).problem)), None)
+    )
+    if problem:
+        raise CheckFailed(f"what was started again does not answer: {problem}")
+    return [f"{name} was started again and answers" for name in names]
 
 
 def _introduce(

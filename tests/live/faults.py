@@ -1,5 +1,6 @@
 """What the lifecycle tests do to servers of their own stacks, and the proof that it happened."""
 
+import contextlib
 import os
 import signal
 import time
@@ -7,8 +8,9 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from operations.connect import Link
-from operations.errors import ToolkitError
+from operations.connect import Fleet, Link
+from operations.errors import ToolkitError, Unreachable
+from operations.hung import given_up
 from operations.inventory import Access, NodeEntry
 from operations.observe import observe
 from tests.live.harness import Stack
@@ -116,3 +118,17 @@ def answering(access: Access) -> set[str]:
         return {node.name for node in observe(access).answering}
     except ToolkitError:
         return set()
+
+
+def hang(access: Access, node: str) -> None:
+    """Keep a cluster's server busy with a script that never ends, so that it answers nobody; back once the others gave it up."""
+    with Fleet(access, (access.inventory.node(node),)) as fleet:
+        fleet.links[node].ask("CONFIG", "SET", "busy-reply-threshold", 0)
+        with contextlib.suppress(Unreachable):
+            fleet.links[node].ask("EVAL", "while true do end", 0)
+
+    def missing() -> str:
+        found = given_up(observe(access), access.inventory)
+        return "" if found == (node,) else f"given up: {found}"
+
+    wait_until(f"the cluster has given {node} up", missing, 20)

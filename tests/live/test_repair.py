@@ -16,7 +16,7 @@ from operations.connect import Fleet
 from operations.inventory import Access
 from operations.parse import cluster_nodes, text
 from operations.reshard.live import Live
-from tests.live.faults import kill_servers
+from tests.live.faults import hang, kill_servers
 from tests.live.harness import Stack, throw_away_stack
 from tests.live.ledger import Ledger, fill, lost
 from tests.live.movers import assert_whole, await_begun, look, start, stored
@@ -165,6 +165,18 @@ def test_a_slot_that_nobody_owns_goes_to_whoever_has_its_keys(stack: Stack, acce
     repaired(stack, "unowned")
     after = assert_whole(access)
     assert (after.owners[untold], after.owners[dropped]) == (THREE, ONE)
+    assert lost(access, ledger) == []
+
+
+@pytest.mark.parametrize("was", ["replica", "primary"])
+def test_a_server_that_hangs_is_started_again(was: str, stack: Stack, access: Access, ledger: Ledger) -> None:
+    live = look(access)
+    node = next(name for name in live.primaries if live.slots_of(name))
+    victim = node if was == "primary" else live.replicas_of(node)[0]
+    hang(access, victim)
+    done = repaired(stack, "silent")
+    assert done["did"] == [f"{victim} was started again and answers"]
+    stack.wait_healthy(access, 30)
     assert lost(access, ledger) == []
 
 

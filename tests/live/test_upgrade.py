@@ -9,12 +9,11 @@ import pytest
 from operations.inventory import Access
 from operations.observe import observe
 from tests.live.conftest import BASE
+from tests.live.faults import hang
 from tests.live.harness import Stack, throw_away_stack
 from tests.live.ledger import Load, fill, lost
 
-pytestmark = [pytest.mark.live, pytest.mark.full]
-"""Not part of `make test`: in one of about 15 runs a replica that was replaced by 8.0 answered nobody any more when the
-turn of its primary came, its container running (docs/guide/trouble.md)."""
+pytestmark = pytest.mark.live
 
 UNSENT_WRITES = 10
 SMALL: dict[str, Any] = {"memory": {"maxmemory": "64mb"}, "replication": {"backlog": "8mb"}}
@@ -69,6 +68,7 @@ def test_an_upgrade_replaces_node_by_node_and_loses_nothing(stack: Stack, access
     assert_upgraded(stack, access, "7.0", "8.0")
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("topology", "engine_name", "old", "new"),
     [("cluster", "valkey", "8.1", "9.1"), ("sentinel", "redis", "7.0", "8.0"), ("replication", "valkey", "8.1", "9.1")],
@@ -84,6 +84,7 @@ def test_the_other_topologies_and_engines_are_upgraded_alike(
         assert_upgraded(made, access, old, new)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("victim", ["node-2-2", "node-1-1"])
 def test_a_node_that_is_lost_is_back_before_any_other_is_replaced(
     victim: str, tmp_path: Path, pytestconfig: pytest.Config
@@ -136,3 +137,11 @@ def test_setting_the_image_back_mends_it_and_touches_no_other_node(stack: Stack,
     changed = {name for name, number in ids(stack).items() if before[name] != number}
     assert len(changed) == 1
     stack.wait_healthy(access, 60)
+
+
+def test_a_server_that_hangs_is_started_again_by_up_which_then_does_what_it_was_asked_for(stack: Stack, access: Access) -> None:
+    """As Redis 8.0 does by itself now and then (docs/decisions/0170)."""
+    hang(access, "node-1-2" if observe(access).of("node-1-1").is_primary else "node-1-1")
+    stack.configure(**{"parameters.hz": "20"})
+    stack.up().ok().says("hung: it answered nobody while its process worked", "hz")
+    stack.wait_healthy(access, 30)

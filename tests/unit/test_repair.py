@@ -265,3 +265,14 @@ def test_every_finding_says_what_it_is_about() -> None:
         "slots 7 stand open from node-1-1 to node-2-1",
     ]
     assert slots_in([(7, 7)]) == (7,)
+
+
+def test_a_server_that_hangs_is_started_again_first_and_without_consent() -> None:
+    states = formed(INVENTORY)
+    down(states, "node-1-2", TWO)
+    seen = replace(picture(states), hung=frozenset({"node-1-2"}))
+    proposed = plan(seen)
+    assert [(step.stage, step.restart) for step in proposed.steps] == [("restart", "node-1-2")]
+    assert "it hangs" in diagnose(seen)[0].text
+    assert not any("node-1-2" in reason for reason in proposed.held_back)
+    assert any("make up STACK=shop" in reason for reason in proposed.held_back), "the other silent node is the user's to start"
