@@ -87,7 +87,7 @@ def timeline(repetition: RepetitionEntry, hover: bool = True) -> str:
         top = HEAD + number * LANE_HEIGHT
         window = next((w for w in repetition.windows if w.shard == lane["shard"] and w.side == lane["side"]), None)
         parts.append(_lane(lane, window, marks, x, top, hover))
-    parts.append(_fault_flags(marks, x, height - 26))
+    parts.append(fault_flags(marks, x, height - 26))
     return svg(height, f"Time line of repetition {repetition.number}", parts)
 
 
@@ -110,7 +110,7 @@ def use_lines(repetition: RepetitionEntry) -> str:
         parts.append(text(LEFT, top + 14, use.name, "value"))
         parts.append(_rate({**lane, "lost": [0] * len(lane["ok"]), "p50": [None] * len(lane["ok"])}, x, top + 22, False))
         parts += [_broken(moment, x, top + 22 + RATE_HEIGHT) for moment in lane.get("bad", ())]
-    parts.append(_fault_flags(marks, x, height - 26))
+    parts.append(fault_flags(marks, x, height - 26))
     return svg(height, f"Workloads in repetition {repetition.number}", parts)
 
 
@@ -129,8 +129,8 @@ def _fault_bands(marks: Sequence[Mapping[str, Any]], x: Scale, end: float, top: 
     return rect(x(inject), top, x(until) - x(inject), bottom - top, "fault-band", f"fault in force for {until - inject:.2f} s")
 
 
-def _fault_flags(marks: Sequence[Mapping[str, Any]], x: Scale, bottom: float) -> str:
-    """Flags at the head: inject, evidence and heal; their texts are kept apart."""
+def fault_flags(marks: Sequence[Mapping[str, Any]], x: Scale, bottom: float) -> str:
+    """Flags at the head: inject, evidence and heal; their texts are kept apart, where there is no room the title has to do."""
     words = {"cut": "cut", "inject": "fault", "evidence": "evidence", "heal": "heal", "healed": "healed"}
     parts, edges = [], [-1e9, -1e9]
     for mark in marks:
@@ -142,13 +142,15 @@ def _fault_flags(marks: Sequence[Mapping[str, Any]], x: Scale, bottom: float) ->
         label = f"{words[stage]}: {', '.join(mark['targets'])}" if stage == "inject" else words[stage]
         label = "takeover by hand" if mark["fault"] == "takeover" else label
         row = 0 if place - edges[0] > 6 else 1
-        edges[row] = place + 7 * len(label) + 8
+        has_room = place > edges[row]
+        edges[row] = place + 7 * len(label) + 8 if has_room else edges[row]
         y = 16 + 18 * row
         title = f"{mark['at']:+.3f} s {mark['fault']} {stage}: {mark['text']}"
         strong = stage in ("inject", "healed")
         parts.append(line(place, y, place, bottom if strong else HEAD - 4, f"{css} {'' if strong else 'faint'}"))
         parts.append(f'<g class="{css}"><title>{escape(title)}</title>{rect(place, y - 11, 4, 14, "")}</g>')
-        parts.append(text(place + 8, y, label, f"{css} flag"))
+        if has_room:
+            parts.append(text(place + 8, y, label, f"{css} flag"))
     return "".join(parts)
 
 

@@ -1,9 +1,18 @@
 """Leaderboards: does every player have the points of the acknowledged operations, each counted once?"""
 
 from collections import defaultdict
+from dataclasses import replace
 
+from applications.call import NoCommonSlot
+from applications.careless.board import BoardWithTotal
 from drills.uses.base import EXAMPLES, Facts, Finding, allowed, lost, plural, unknown, workload
 from drills.uses.kept import nearest
+from operations.inventory import Inventory
+
+
+def unfit(inventory: Inventory) -> str | None:
+    """Why a transaction over keys without a common slot cannot be played on a stack, or None."""
+    return str(NoCommonSlot(BoardWithTotal(None, "chess").keys)) if inventory.topology == "cluster" else None
 
 
 def judge_as(use: str, title: str, facts: Facts) -> Finding:
@@ -44,4 +53,5 @@ def judge_as(use: str, title: str, facts: Facts) -> Finding:
 BOARDS = (
     workload("leaderboard", "Leaderboard with idempotent increments", judge_as),
     workload("leaderboard-careless", "Leaderboard by ZINCRBY", judge_as, "leaderboard"),
+    replace(workload("leaderboard-total", "Leaderboards and their total in one MULTI", judge_as, "leaderboard"), unfit=unfit),
 )

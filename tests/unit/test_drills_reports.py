@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from drills import journal as journals
 from drills import junit, report
 from drills.bounds import Timing
-from drills.charts import ticks
+from drills.charts import Scale, fault_flags, ticks
 from drills.checkers.base import SECOND, Verdict
 from drills.examine import Repetition, Setup, examine
 from drills.history import read_history, write_history
@@ -51,6 +51,17 @@ def examined(*rules: Failover) -> tuple[Repetition, ...]:
 
 def journal_of(*rules: Failover, **more: Any) -> Journal:
     return compose(CONTEXT, examined(*rules), "2026-01-01T12:01:00Z", **more)
+
+
+def test_flags_of_moments_that_lie_close_together_never_write_over_each_other() -> None:
+    def mark(at: float, stage: str) -> dict[str, Any]:
+        return {"what": "fault", "at": at, "stage": stage, "targets": ["node-1"], "fault": "crash", "text": stage}
+
+    stages = ("inject", "evidence", "heal")
+    close = fault_flags([mark(0.1 * place, stage) for place, stage in enumerate(stages)], Scale(0.0, 60.0, 0, 1000), 100)
+    apart = fault_flags([mark(20.0 * place, stage) for place, stage in enumerate(stages)], Scale(0.0, 60.0, 0, 1000), 100)
+    assert [chart.count("</title>") for chart in (close, apart)] == [3, 3]
+    assert [chart.count("<text") for chart in (close, apart)] == [2, 3]
 
 
 # --- examination --------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from operations.inventory import Engine
 from tests.unit.states import inventory_of
 
 STACK = inventory_of("cluster")
+SENTINEL = inventory_of("sentinel")
 VALKEY = STACK.model_copy(update={"engine": Engine(name="valkey", version="9.1.2", image="i", image_id="i")})
 
 
@@ -29,7 +30,7 @@ def test_workloads_are_chosen_by_name_and_by_group_each_once() -> None:
     assert chosen("lock, lock", STACK) == (("lock",), ())
     assert chosen("all", STACK) == (CAREFUL, ())
     assert chosen("lock,all", STACK) == (CAREFUL, ())
-    assert chosen("careless", STACK) == (CARELESS, ())
+    assert chosen("careless", SENTINEL) == (CARELESS, ())
 
 
 def test_what_a_stack_cannot_carry_is_left_out_of_a_group_and_refused_by_name() -> None:
@@ -40,6 +41,16 @@ def test_what_a_stack_cannot_carry_is_left_out_of_a_group_and_refused_by_name() 
     assert misfit_of(names, VALKEY) is None
     assert misfit_of(chosen("near-cache", VALKEY)[0], VALKEY) is not None
     assert misfit_of(CAREFUL, STACK) is None
+
+
+def test_a_workload_whose_keys_have_no_slot_in_common_is_refused_by_a_cluster_alone() -> None:
+    names, left_out = chosen("careless", STACK)
+    assert set(CARELESS) - set(names) == {"leaderboard-total"}
+    assert "Workload leaderboard-total was left out: a cluster takes several keys in one step only where" in left_out[0]
+    refusal = misfit_of(("leaderboard", "leaderboard-total"), STACK)
+    assert refusal is not None
+    assert "board:{chess} in slot 2170, board:total in slot 11265" in refusal and "give all one {hash tag}" in refusal
+    assert misfit_of(CARELESS, SENTINEL) is None
 
 
 @pytest.mark.parametrize("words", ["", " , ", "lokc", "lock,nothing"])

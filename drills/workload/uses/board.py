@@ -8,7 +8,7 @@ final  subject board/player, value points at the end
 from typing import Any
 
 from applications.board import Board
-from applications.careless.board import CarelessBoard
+from applications.careless.board import BoardWithTotal, CarelessBoard
 from drills.workload.uses.stage import Actor, Use
 
 NAMES = 3
@@ -48,4 +48,11 @@ class CarelessBoardUse(BoardUse):
         return CarelessBoard(client, tag, self.stage.prefix)
 
 
-BOARDS: tuple[type[Use], ...] = (BoardUse, CarelessBoardUse)
+class BoardWithTotalUse(BoardUse):
+    name = "leaderboard-total"
+
+    def board(self, client: Any, tag: str) -> Any:
+        return BoardWithTotal(client, tag, self.stage.prefix)
+
+
+BOARDS: tuple[type[Use], ...] = (BoardUse, CarelessBoardUse, BoardWithTotalUse)
