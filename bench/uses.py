@@ -25,9 +25,13 @@ import typer
 from redis.cache import CacheConfig, DefaultCache
 from rich.table import Table
 
+from applications.behind import WriteBehind
 from applications.bloom import Bloom
 from applications.board import Board
+from applications.broadcast import Channel
 from applications.cache import Cache
+from applications.careless.broadcast import PubSubChannel, ShardedPubSubChannel
+from applications.flags import Flags
 from applications.library_limiter import storage_on
 from applications.limiter import FixedWindow, SlidingWindow, TokenBucket
 from applications.lock import FencedLock
@@ -48,6 +52,7 @@ Send = Callable[..., list[Any]]
 Ways = Mapping[str, Operation]
 PREFIX = "redis-topologies:bench"
 MUCH = 1_000_000_000
+HEARD_SECONDS = 5.0
 FIELDS = {"user": "42", "seen": "now"}
 
 
@@ -87,18 +92,10 @@ def lock(client: Any) -> Ways:
     return {"careful": careful, **bare_ways(client, bare), "redis-py Lock": library}
 
 
-def queue(client: Any) -> Ways:
+def bare_jobs(client: Any) -> Ways:
     """Put, take, done."""
-    numbers = itertools.count()
-    ours, key = StreamQueue(client, "ours", prefix=PREFIX), f"{PREFIX}:{{bare}}:stream"
-    ours.take("worker")
+    numbers, key = itertools.count(), f"{PREFIX}:{{bare}}:stream"
     client.xgroup_create(key, GROUP, "0", mkstream=True)
-
-    def careful() -> None:
-        ours.put(str(next(numbers)), "body")
-        job = ours.take("worker")
-        assert job is not None
-        ours.done(job)
 
     def bare(send: Send) -> None:
         number = next(numbers)
@@ -109,7 +106,93 @@ def queue(client: Any) -> Ways:
         name = entry[0][1][0][0] if isinstance(entry, list) else next(iter(entry.values()))[0][0][0]
         send(("XACK", key, GROUP, name), ("XDEL", key, name))
 
-    return {"careful": careful, **bare_ways(client, bare)}
+    return bare_ways(client, bare)
+
+
+def queue(client: Any) -> Ways:
+    """Put, take, done."""
+    numbers, ours = itertools.count(), StreamQueue(client, "ours", prefix=PREFIX)
+    ours.take("worker")
+
+    def careful() -> None:
+        ours.put(str(next(numbers)), "body")
+        job = ours.take("worker")
+        assert job is not None
+        ours.done(job)
+
+    return {"careful": careful, **bare_jobs(client)}
+
+
+def behind(client: Any) -> Ways:
+    """A change, and its way to a database that takes no time."""
+    numbers, ours = itertools.count(), WriteBehind(client, "ours", prefix=PREFIX)
+
+    def nowhere(_key: str, _number: int, _value: str) -> None:
+        """Nothing of the database is measured."""
+
+    ours.carry("worker", nowhere)
+
+    def careful() -> None:
+        ours.write("row", next(numbers), "body")
+        assert ours.carry("worker", nowhere)
+
+    return {"careful": careful, **bare_jobs(client)}
+
+
+def broadcast(client: Any) -> Ways:
+    """One message, said and heard."""
+    numbers, ours = itertools.count(), Channel(client, "ours", prefix=PREFIX)
+    key, places = f"{PREFIX}:{{bare}}", {"ours": "0", "bare": "0-0"}
+
+    def careful() -> None:
+        ours.publish(str(next(numbers)), "body")
+        heard, places["ours"] = ours.after(places["ours"])
+        assert len(heard) == 1
+
+    def bare(send: Send) -> None:
+        number = next(numbers)
+        publish = ("XADD", key, "MAXLEN", "~", 10_000, "*", "n", number, "b", "body")
+        once = ("SET", f"{key}:once:{number}", 1, "NX", "EX", 600)
+        *_, heard = send(once, publish, ("XRANGE", key, f"({places['bare']}", "+", "COUNT", 100))
+        places["bare"] = heard[-1][0].decode()
+
+    def subscribed(channel: PubSubChannel) -> Operation:
+        channel.after("")
+
+        def said_and_heard() -> None:
+            channel.publish(str(next(numbers)), "body")
+            until = time.monotonic() + HEARD_SECONDS
+            while not channel.after("")[0]:
+                assert time.monotonic() < until, "a message was not heard"
+
+        return said_and_heard
+
+    plain, sharded = PubSubChannel(client, "plain", PREFIX), ShardedPubSubChannel(client, "sharded", PREFIX)
+    return {"careful": careful, **bare_ways(client, bare), "PUBLISH": subscribed(plain), "SPUBLISH": subscribed(sharded)}
+
+
+def flags(client: Any) -> Ways:
+    """One decision, of an instance that looks after its copy."""
+    ours, key = Flags(client, "ours", {"flag": "off"}, prefix=PREFIX), f"{PREFIX}:{{bare}}"
+    ours.declare("flag", "on", 1)
+    client.hset(key, "flag", "on")
+
+    def careful() -> None:
+        ours.refresh()
+        assert ours.get("flag") == "on"
+
+    return {"careful": careful, "bare": lambda: client.hget(key, "flag").decode()}
+
+
+def flag_change(client: Any) -> Ways:
+    """What the owner of a flag says of it."""
+    numbers, ours = itertools.count(1), Flags(client, "ours", {"flag": "off"}, prefix=PREFIX)
+
+    def bare(send: Send) -> None:
+        key, number = f"{PREFIX}:{{bare}}", next(numbers)
+        send(("HGET", key, "flag:version"), ("HSET", key, "flag", "on", "flag:version", number))
+
+    return {"careful": lambda: ours.declare("flag", "on", next(numbers)), **bare_ways(client, bare)}
 
 
 def cache(client: Any) -> Ways:
@@ -117,6 +200,20 @@ def cache(client: Any) -> Ways:
     ours = Cache(client, lambda _key: (1, "x" * 200), fresh_seconds=3600, prefix=PREFIX)
     client.set(f"{PREFIX}:{{bare}}", "x" * 200, px=3_600_000)
     return {"careful": lambda: ours.get("ours").value, "bare": lambda: client.get(f"{PREFIX}:{{bare}}").decode()}
+
+
+def cache_miss(client: Any) -> Ways:
+    """A row that one instance loads and keeps, while the others would wait; its database takes no time."""
+    numbers, value = itertools.count(), "x" * 200
+    ours = Cache(client, lambda _key: (1, value), fresh_seconds=3600, prefix=PREFIX)
+
+    def bare(send: Send) -> None:
+        key = f"{PREFIX}:{{bare-{next(numbers)}}}"
+        fill = f"{key}:fill"
+        send(("GET", key), ("SET", fill, "owner", "NX", "PX", 5_000))
+        send(("GET", key), ("SET", key, value, "PX", 3_600_000), ("GET", fill), ("DEL", fill))
+
+    return {"careful": lambda: ours.get(str(next(numbers))), **bare_ways(client, bare)}
 
 
 def limiter(client: Any) -> Ways:
@@ -209,8 +306,9 @@ def series(client: Any) -> Ways:
 
 
 USES: dict[str, Callable[[Any], Ways]] = {
-    "lock": lock, "queue": queue, "cache": cache, "limiter": limiter, "session": session, "leaderboard": leaderboard,
-    "visits": visits, "near": near, "bloom": bloom, "series": series,
+    "lock": lock, "queue": queue, "cache": cache, "cache-miss": cache_miss, "limiter": limiter, "session": session,
+    "leaderboard": leaderboard, "visits": visits, "near": near, "bloom": bloom, "series": series, "write-behind": behind,
+    "broadcast": broadcast, "flags": flags, "flag-change": flag_change,
 }  # fmt: skip
 
 
