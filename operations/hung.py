@@ -46,12 +46,16 @@ class Revival:
     def __init__(self, inventory: Inventory, report: Report, now: Callable[[], float] = time.monotonic) -> None:
         self._inventory, self._report, self._now = inventory, report, now
         self._since: dict[str, float] = {}
+        self._revived: set[str] = set()
 
     def consider(self, seen: Observation, containers: Callable[[Inventory], Containers] = Containers) -> None:
-        """Start again what has been silent for long enough and is busy with nothing; the wait goes on either way."""
+        """Start again what has been silent for long enough and hangs; the wait goes on either way.
+
+        Each node once in a wait: one that is silent again works at something that takes its time, and would never end it.
+        """
         now = self._now()
         self._since = {name: self._since.get(name, now) for name in given_up(seen, self._inventory)}
-        due = [name for name, since in self._since.items() if now - since >= SILENT_SECONDS]
+        due = [n for n, since in self._since.items() if now - since >= SILENT_SECONDS and n not in self._revived]
         if not due:
             return
         try:
@@ -59,6 +63,7 @@ class Revival:
             for name in due:
                 self._since[name] = now
                 if revive(engine, name):
+                    self._revived.add(name)
                     self._report(revived(name))
         except ToolkitError as error:
             self._report(f"{', '.join(due)}: whether the process hangs cannot be told: {error}")
