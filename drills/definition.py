@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from drills.bounds import FaultKind
 from drills.objectives import Objectives, backup_objectives
 from drills.workload.settings import Mode
-from operations.backup.settings import BackupSettings
+from operations.backup.settings import REST, BackupSettings
 from operations.errors import InvalidInput, UsageError
 from operations.inventory import Inventory, Topology
 
@@ -121,8 +121,9 @@ class Drill(_Frozen):
             return None
         if promised.rpo_seconds is None or promised.rto_seconds is None:
             return f"holds a stack to backup.objectives, and {inventory.stack} has none; set rpo_seconds and rto_seconds there"
-        if self.fault.do == "corrupt-backup" and BackupSettings.model_validate(inventory.spec["backup"]).is_remote:
-            return "damages a file of the repository, which it can reach in a volume or folder only"
+        settings = BackupSettings.model_validate(inventory.spec["backup"])
+        if self.fault.do == "corrupt-backup" and settings.is_remote and not settings.repository.startswith(REST):
+            return "damages a file of the repository, which it can reach in a volume, in a folder or behind a REST server only"
         return None
 
 

@@ -16,7 +16,8 @@ from docker.errors import APIError, DockerException, NotFound
 from drills.bounds import FaultKind
 from drills.faults.base import HELPER_IMAGE, LABEL, PART, Engine, FaultFailed
 from drills.faults.lost import LoseData, call_script, restored_words, script_output
-from operations.backup.launch import agent_container, home_volume
+from drills.faults.replaced import remove_agent
+from operations.backup.launch import home_volume
 from operations.inventory import NodeEntry
 from operations.scratch_stack import ScratchStack, other_shape, same_shape, scratch_name, scratch_stack, tidy
 
@@ -130,8 +131,7 @@ def keep_home(engine: Engine) -> None:
     try:
         engine.client.volumes.create(kept_volume(stack), labels={LABEL: stack, PART: "home"})
         _copy(engine, KEEP)
-        for container in engine.client.containers.list(all=True, filters={"name": f"^/{agent_container(stack)}$"}):
-            container.remove(force=True)
+        remove_agent(engine)
         engine.client.volumes.get(home_volume(stack)).remove()
     except DockerException as error:
         raise FaultFailed(f"{home_volume(stack)} cannot be moved aside: {error}") from None

@@ -4,23 +4,23 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from docker.errors import DockerException
+from docker.errors import ContainerError, DockerException
 
 from drills.bounds import FaultKind
 from drills.faults.base import HELPER_IMAGE, LABEL, PART, Engine, FaultFailed
 from drills.faults.process import ensure_running
 from drills.faults.replaced import Remove
-from operations.backup.launch import repository_mount
-from operations.backup.session import LOCAL
+from operations.backup.launch import home_volume, repository_mount
+from operations.backup.session import HOME, LOCAL
 from operations.backup.settings import BackupSettings
 from operations.containers import absent
 from operations.inventory import NodeEntry
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+AGENT = Path(__file__).with_name("damage_agent.py")
 SCRIPT_SECONDS = 900.0
 LAST_LINES = 6
 
@@ -115,26 +115,21 @@ class CorruptBackup(LoseData):
     def __init__(self, engine: Engine, targets: Sequence[NodeEntry], kind: FaultKind = "data-loss") -> None:
         super().__init__(engine, targets, kind)
         self._newer = ""
-        self._damage: Damage | None = None
+        self._damage = Damage(engine)
 
     def cut(self) -> str:
         told = super().cut()
-        inventory = self.engine.inventory
-        place = repository_mount(inventory.stack, BackupSettings.model_validate(inventory.spec["backup"]))
-        assert place is not None  # noqa: S101 - `fits` refuses a repository elsewhere
-        repository = Files(self.engine, place)
-        before = set(repository.packs())
-        self._newer = str(call_script(inventory.stack, "backup", "create")["id"])
-        fresh = [pack for pack in repository.packs() if pack not in before]
+        before = self._damage.files()
+        self._newer = str(call_script(self.engine.inventory.stack, "backup", "create", "--no-digest")["id"])
+        fresh = {name: size for name, size in self._damage.files().items() if name not in before}
         if not fresh:
             raise FaultFailed(f"backup {self._newer} brought nothing new into the repository, so there is nothing to damage")
-        self._damage = Damage(repository, max(fresh, key=lambda pack: pack[1])[0])
+        self._damage.file = max(fresh, key=fresh.__getitem__)
         return f"{told}; then backup {self._newer}"
 
     def inject(self) -> str:
-        assert self._damage is not None  # noqa: S101 - found by the cut
         self._damage.flip()
-        return f"a bit of {self._damage.path}, which only backup {self._newer} needs, is flipped; {super().inject()}"
+        return f"a bit of data file {self._damage.file}, which only backup {self._newer} needs, is flipped; {super().inject()}"
 
     def evidence(self) -> str:
         gone = super().evidence()
@@ -154,52 +149,52 @@ class CorruptBackup(LoseData):
 
     def heal(self) -> str:
         told = super().heal()
-        if self._damage is not None and self._damage.done:
+        if self._damage.done:
             self._damage.flip()
             told += "; the flipped bit was flipped back"
         return told
 
 
-class Files:
-    """The files of a local repository, through a helper container."""
-
-    def __init__(self, engine: Engine, place: str) -> None:
-        self._engine, self._place = engine, place
-
-    def run(self, script: str) -> str:
-        """What a shell script printed; the repository is at /repository."""
-        try:
-            output: bytes = self._engine.client.containers.run(
-                HELPER_IMAGE, ["-c", script], entrypoint="sh", user="0:0", network_mode="none", remove=True,
-                volumes={self._place: {"bind": LOCAL, "mode": "rw"}},
-                labels={LABEL: self._engine.inventory.stack, PART: "damage"},
-            )  # fmt: skip
-        except DockerException as error:
-            raise FaultFailed(f"the repository at {self._place} cannot be reached: {error}") from None
-        return output.decode(errors="replace")
-
-    def packs(self) -> list[tuple[str, int]]:
-        """Files that hold data, with their sizes in bytes."""
-        lines = self.run(f"find {LOCAL}/data -type f -printf '%p %s\\n'").split("\n")
-        return [(name, int(size)) for name, _, size in (line.rpartition(" ") for line in lines if line)]
-
-
-@dataclass
 class Damage:
-    """One bit in the middle of one file of a repository; `done` tells whether it is flipped now."""
+    """One bit in the middle of one data file of a stack's repository; `done` tells whether it is flipped now."""
 
-    files: Files
-    path: str
-    done: bool = False
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._settings = BackupSettings.model_validate(engine.inventory.spec["backup"])
+        self.done = False
+        self.file = ""
+
+    def files(self) -> dict[str, int]:
+        """All data files with their sizes in bytes."""
+        answer = self._run("list")
+        try:
+            found: dict[str, int] = json.loads(answer)
+        except ValueError:
+            raise FaultFailed(f"the files of the repository cannot be listed: {answer!r}") from None
+        return found
 
     def flip(self) -> None:
         """Invert it: the first time that is the damage, the second time its end."""
-        program = (
-            f"import os; name = '{self.path}'; file = open(name, 'r+b'); middle = os.path.getsize(name) // 2; file.seek(middle); "
-            "byte = file.read(1)[0]; file.seek(middle); file.write(bytes([byte ^ 1]))"
-        )
-        self.files.run(f'python3 -c "{program}"')
+        self._run("flip", self.file)
         self.done = not self.done
+
+    def _run(self, *words: str) -> bytes:
+        inventory = self._engine.inventory
+        mounts = {home_volume(inventory.stack): {"bind": str(HOME), "mode": "ro"}}
+        if source := repository_mount(inventory.stack, self._settings):
+            mounts[source] = {"bind": LOCAL, "mode": "rw"}
+        place = self._settings.repository if self._settings.is_remote else LOCAL
+        try:
+            output: bytes = self._engine.client.containers.run(
+                HELPER_IMAGE, ["-c", AGENT.read_text(encoding="utf-8"), place, *words], entrypoint="python3", user="0:0",
+                network=inventory.network.name, remove=True, volumes=mounts, labels={LABEL: inventory.stack, PART: "damage"},
+            )  # fmt: skip
+        except ContainerError as error:
+            said = error.stderr.decode(errors="replace") if isinstance(error.stderr, bytes) else ""
+            raise FaultFailed(said.strip() or str(error)) from None
+        except DockerException as error:
+            raise FaultFailed(f"the files of the repository cannot be reached: {error}") from None
+        return output
 
 
 def restored_words(done: Any) -> str:

@@ -10,6 +10,7 @@ from drills.bounds import FaultKind
 from drills.faults.base import Engine, Fault, FaultFailed
 from drills.faults.process import ensure_running
 from operations.apply import apply
+from operations.backup.launch import agent_container
 from operations.backup.rebuild import lost_shards
 from operations.containers import absent
 from operations.inventory import Inventory, NodeEntry
@@ -41,8 +42,20 @@ def came_back_empty(inventory: Inventory, gone: Sequence[NodeEntry]) -> str:
     )
 
 
+def remove_agent(engine: Engine) -> None:
+    """Remove the container of a stack's backup agent, if there is one; `pulumi up --refresh` makes it anew."""
+    for container in engine.client.containers.list(all=True, filters={"name": f"^/{agent_container(engine.inventory.stack)}$"}):
+        try:
+            container.remove(force=True)
+        except APIError as error:
+            raise FaultFailed(f"{container.name} cannot be removed: {error.explanation or error}") from None
+
+
 class Remove(Fault):
-    """Container and data volume are removed, like a machine that never comes back; healed by `pulumi up --refresh`."""
+    """Container and data volume are removed, like a machine that never comes back; healed by `pulumi up --refresh`.
+
+    A backup agent that archives is made anew with them.
+    """
 
     name: ClassVar[str] = "remove"
     redundancy_counts_healing: ClassVar[bool] = True
@@ -60,15 +73,23 @@ class Remove(Fault):
             self._volumes[node.name] = volume
 
     def inject(self) -> str:
-        def remove(node: NodeEntry) -> None:
-            try:
-                self.engine.container(node).remove(force=True)
-                self.engine.client.volumes.get(self._volumes[node.name]).remove(force=True)
-            except APIError as error:
-                raise FaultFailed(f"{node.container} cannot be removed with its data: {error.explanation or error}") from None
-
-        self.engine.each(self.targets, remove)
+        self.engine.each(self.targets, self._remove_container)
+        if self.engine.inventory.spec.get("backup", {}).get("point_in_time"):
+            remove_agent(self.engine)  # it reads the volumes, and Docker removes none that is in use
+        self.engine.each(self.targets, self._remove_volume)
         return f"{', '.join(self.names)} removed, container and data volume"
+
+    def _remove_container(self, node: NodeEntry) -> None:
+        try:
+            self.engine.container(node).remove(force=True)
+        except APIError as error:
+            raise FaultFailed(f"{node.container} cannot be removed: {error.explanation or error}") from None
+
+    def _remove_volume(self, node: NodeEntry) -> None:
+        try:
+            self.engine.client.volumes.get(self._volumes[node.name]).remove(force=True)
+        except APIError as error:
+            raise FaultFailed(f"the volume of {node.container} cannot be removed: {error.explanation or error}") from None
 
     def evidence(self) -> str:
         left = [node.container for node in self.targets if node not in absent(self.engine.client, self.targets)]

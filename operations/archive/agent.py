@@ -35,7 +35,7 @@ Log = Callable[[dict[str, Any]], None]
 def archive_repository(session: Session) -> Repository:
     """The archive's own repository, beside that of the backups and with the same password."""
     place = beside(session.settings.repository if session.settings.is_remote else LOCAL)
-    return Repository(place, session.home.password_file, session.home.folder / CACHE, session.home.secrets())
+    return Repository(place, session.home.password_file, session.home.folder / CACHE, session.home.secrets)
 
 
 def start(session: Session, log: Log) -> None:

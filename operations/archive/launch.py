@@ -3,13 +3,15 @@
 import base64
 import json
 import subprocess
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import docker
-from docker.errors import DockerException
+from docker.errors import APIError, DockerException, NotFound
 
 from operations.archive.job import ARCHIVE, NODES
 from operations.archive.segments import wanted
@@ -25,6 +27,12 @@ CLUSTER_OCTET, OTHER_OCTET = 9, 249
 no sentinels (.3 to .9), others have no such high nodes; the rest is taken by drills, the agent and jobs of backups."""
 MEMORY = "256m"
 END_SECONDS = 20
+MOMENT = "redis-topologies.backup.moment"
+"""Marks a volume with the files of one second; its value is the second."""
+LEFT_SECONDS = 6 * 3600
+"""Older than any restore that is still at work between its job and its scratch servers, when nothing holds its volume."""
+FREE_SECONDS, POLL_SECONDS = 10.0, 0.2
+"""A container that is being removed holds its volume for a moment longer."""
 BOOTSTRAP = (
     "import sys,base64,tempfile;"
     "code=tempfile.NamedTemporaryFile(suffix='.zip');"
@@ -137,11 +145,9 @@ def moment(place: Place, at: int, report: Callable[[dict[str, Any]], None]) -> I
     if not place.settings.point_in_time:
         yield plan, _contents(plan, archive_volume(place.stack))
         return
-    volume = f"{archive_volume(place.stack)}-{at}"
-    reader = replace(place, volumes={str(ARCHIVE): volume}, capabilities=WRITER_CAPABILITIES)
-    bases = [f"{node.folder}/{node.base.name}" for node in plan.nodes]
-    with removed_volume(volume):
-        run_job(reader, "moment", report, wanted=wanted(plan), bases=bases)
+    with moment_volume(place.stack, at, lambda text: report({"event": "phase", "text": text})) as volume:
+        reader = replace(place, volumes={str(ARCHIVE): volume}, capabilities=WRITER_CAPABILITIES)
+        run_job(reader, "moment", report, wanted=wanted(plan), bases=[f"{one.folder}/{one.base.name}" for one in plan.nodes])
         yield plan, _contents(plan, volume)
 
 
@@ -155,13 +161,50 @@ def archived(place: Place) -> list[NodeArchive]:
 
 
 @contextmanager
-def removed_volume(name: str) -> Iterator[None]:
-    """A volume that Docker makes when a container first needs it, and that is gone at the end."""
+def moment_volume(stack: str, at: int, say: Callable[[str], None]) -> Iterator[str]:
+    """A volume for the files of second `at`, gone at the end; and with it those that restores that were killed have left.
+
+    One that cannot be removed is named through `say`: it holds data in the clear.
+    """
+    name = f"{archive_volume(stack)}-{at}"
     try:
-        yield
+        client = docker.from_env(timeout=60)
+        client.volumes.create(name, labels={LABEL: stack, MOMENT: str(at)})
+    except DockerException as error:
+        raise Unreachable(f"no volume can be made for the files of the archive: {error}") from None
+    try:
+        yield name
     finally:
-        with suppress(DockerException):
-            docker.from_env(timeout=60).volumes.get(name).remove(force=True)
+        try:
+            others = client.volumes.list(filters={"label": [f"{LABEL}={stack}", MOMENT]})
+            for volume in (one for one in others if one.name == name or age_seconds(one.attrs["CreatedAt"]) > LEFT_SECONDS):
+                _remove(volume, say)
+        except DockerException as error:
+            say(f"volume {name} may be there still, with data in the clear: {error}")
+        finally:
+            client.close()
+
+
+def age_seconds(created: str) -> float:
+    """How old a Docker object is, by what Docker says of it."""
+    return time.time() - datetime.fromisoformat(created).timestamp()
+
+
+def _remove(volume: Any, say: Callable[[str], None]) -> None:
+    """Remove a volume once its last container is gone."""
+    deadline = time.monotonic() + FREE_SECONDS
+    while True:
+        try:
+            volume.remove()
+        except NotFound:
+            return
+        except APIError as error:
+            if time.monotonic() > deadline:
+                say(f"volume {volume.name} holds data in the clear and cannot be removed: {error.explanation or error}")
+                return
+            time.sleep(POLL_SECONDS)
+        else:
+            return
 
 
 def _contents(plan: StackPlan, volume: str) -> list[ArchivedMoment]:

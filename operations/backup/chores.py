@@ -9,9 +9,13 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from operations.archive.agent import archive_repository
+from operations.archive.store import Store
+from operations.archive.timeline import restorable
 from operations.backup.catalogue import Entry, find
 from operations.backup.create import shard_file, tags_of
 from operations.backup.manifest import Manifest, ShardRecord, gaps
+from operations.backup.restic import Repository
 from operations.backup.retention import report as retention_report
 from operations.backup.session import PASSWORD, SECRET_NAMES, Session
 from operations.errors import CheckFailed, InvalidInput, ToolkitError
@@ -115,6 +119,8 @@ def _checks(session: Session, read_data: bool) -> Iterator[Check]:
             "integrity", lambda: session.repository.run(*words), what, "restore from another copy of the repository"
         )
     yield structure
+    if session.settings.point_in_time:
+        yield _archive(session, words)
     complete = [entry for entry in entries if entry.is_restorable]
     yield _newest(session, complete)
     proven = [entry for entry in complete if entry.verified or entry.rehearsed]
@@ -123,6 +129,30 @@ def _checks(session: Session, read_data: bool) -> Iterator[Check]:
     exported = session.home.status().get("exported")
     told = "the key was exported" if exported else "nobody can read these backups without the volume of this machine"
     yield Check("key", bool(exported), told, "scripts/backup.py export-key")
+
+
+def _archive(session: Session, words: tuple[str, ...]) -> Check:
+    """Whether the archive's repository is whole, and what can be restored from it."""
+    repository = archive_repository(session)
+    try:
+        if not repository.exists():
+            return Check("archive", False, "it has no repository yet", "does the backup agent run? scripts/status.py")
+        _look_through(repository, words)
+        found = restorable(Store(repository, session.stack).load().archives.values())
+    except ToolkitError as error:
+        return Check("archive", False, str(error), "seconds from before may be lost; the next rewrite begins a new base")
+    if not found:
+        return Check("archive", False, "no second can be restored from it", "does the backup agent run? scripts/status.py")
+    since, until = (datetime.fromtimestamp(second, UTC).isoformat() for second in found[-1])
+    return Check("archive", True, f"its repository is whole and holds every second from {since} to {until}")
+
+
+def _look_through(repository: Repository, words: tuple[str, ...]) -> None:
+    """Check a repository that somebody writes to all the time. What it forgets meanwhile looks damaged, but not twice."""
+    try:
+        repository.run(*words, "--no-lock")
+    except CheckFailed:
+        repository.run(*words, "--no-lock")
 
 
 def _newest(session: Session, complete: list[Entry]) -> Check:

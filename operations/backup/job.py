@@ -25,6 +25,9 @@ from operations.backup.fetch import Wanted, fetch, swap
 from operations.backup.session import Home, Session, ensure_password
 from operations.errors import ExitCode, ToolkitError
 
+END_SECONDS = 5.0
+"""After an interruption. The container ends with this process, and restic with the container."""
+
 
 def do_create(session: Session) -> dict[str, Any]:
     access = session.access()
@@ -189,6 +192,10 @@ def main() -> None:
 
 
 def _interrupt(_number: int, _frame: object) -> None:
+    """End in order, or soon: who waits for a restic that waits for a repository would hold the lock for a quarter of an hour."""
+    end = threading.Timer(END_SECONDS, os._exit, (int(ExitCode.INTERRUPTED),))
+    end.daemon = True
+    end.start()
     raise KeyboardInterrupt
 
 

@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -49,16 +49,23 @@ class Snapshot:
 
 
 class Repository:
-    """One restic repository. `secrets` are further environment variables (object store, REST server)."""
+    """One restic repository. `secrets` tells further environment variables (object store, REST server); it is asked each time,
+    because they may be stored later than whoever works here began."""
 
-    def __init__(self, place: str, password_file: Path, cache: Path, secrets: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, place: str, password_file: Path, cache: Path, secrets: Callable[[], Mapping[str, str]] = dict[str, str]
+    ) -> None:
         self.place = place
-        self._environment = {
+        self._password_file, self._cache, self._secrets = password_file, cache, secrets
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        return {
             **{name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "SSL_CERT_FILE") if name in os.environ},
-            **(secrets or {}),
-            "RESTIC_REPOSITORY": place,
-            "RESTIC_PASSWORD_FILE": str(password_file),
-            "RESTIC_CACHE_DIR": str(cache),
+            **self._secrets(),
+            "RESTIC_REPOSITORY": self.place,
+            "RESTIC_PASSWORD_FILE": str(self._password_file),
+            "RESTIC_CACHE_DIR": str(self._cache),
             "RESTIC_PROGRESS_FPS": "0.2",
         }
 

@@ -128,7 +128,7 @@ class Session:
         self.stack = str(told["stack"])
         self.settings = BackupSettings.model_validate(told["settings"])
         place = self.settings.repository if self.settings.is_remote else LOCAL
-        self.repository = Repository(place, home.password_file, home.folder / "cache", home.secrets())
+        self.repository = Repository(place, home.password_file, home.folder / "cache", home.secrets)
 
     def access(self) -> Access:
         """The running stack; raises Unreachable when the request came without one."""

@@ -10,7 +10,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 VOLUME = "volume"
 """The repository of a stack that names none: a Docker volume of its own, which `pulumi destroy` leaves alone."""
-REMOTE = ("s3:", "rest:", "azure:", "b2:")
+REST = "rest:"
+REMOTE = ("s3:", REST, "azure:", "b2:")
 """Those of restic's places whose secrets are environment variables alone; SFTP and others need files."""
 ARCHIVE_FOLDER = "point-in-time"
 _LOGIN = re.compile(r"//[^/@]*:[^/@]*@")
@@ -54,7 +55,7 @@ def beside(place: str) -> str:
     """Where the archive of points in time lies: a repository of its own in a folder of that of the backups."""
     if place.startswith("b2:") and ":" not in place.removeprefix("b2:"):
         return f"{place}:{ARCHIVE_FOLDER}"
-    return f"{place}{'' if place.endswith(('/', ':')) else '/'}{ARCHIVE_FOLDER}" + ("/" if place.startswith("rest:") else "")
+    return f"{place}{'' if place.endswith(('/', ':')) else '/'}{ARCHIVE_FOLDER}" + ("/" if place.startswith(REST) else "")
 
 
 RepositoryPlace = Annotated[str, AfterValidator(_place)]

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import ClassVar
@@ -23,7 +23,7 @@ from tests.live.ledger import fill, lost
 from tests.live.rest import rest_server
 from tests.waiting import wait_until
 
-RPO_SECONDS, RTO_SECONDS = 60, 120
+RPO_SECONDS, RTO_SECONDS = 120, 120
 SHORT = ("lose-everything", "point-in-time")
 LONG = ("lose-one-shard", "corrupt-backup", "restore-other-shape", "lose-the-machine")
 NAMES = (*SHORT, *(pytest.param(name, marks=pytest.mark.full) for name in LONG))
@@ -39,14 +39,15 @@ class DataLoss:
 
     topology: ClassVar[Topology]
     remote: ClassVar[bool] = False
+    more: ClassVar[Mapping[str, str]] = {}
 
     @pytest.fixture(scope="class")
     @classmethod
     def stack(cls, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         spec, folder = ROOT / "configs" / f"{cls.topology}.yaml", tmp_path_factory.mktemp("stacks")
-        settings = {**FAST.get(cls.topology, {}), **PROMISED}
+        settings = {**FAST.get(cls.topology, {}), **PROMISED, **cls.more}
         with ExitStack() as stack:
-            server = stack.enter_context(rest_server()) if cls.remote else None
+            server = stack.enter_context(rest_server(checks_uploads=False)) if cls.remote else None
             settings |= {"backup.repository": server.place} if server else {}
             made = stack.enter_context(throw_away_stack(f"loss-{cls.topology}", spec, folder, request.config, **settings))
             made.up().ok()
@@ -73,7 +74,7 @@ class DataLoss:
         """Why a drill is not for such a stack, or nothing."""
         if name == "lose-one-shard" and self.topology == "standalone":
             return "lose-one-shard is for replication, sentinel, cluster"
-        return "which it can reach in a volume or folder only" if name == "corrupt-backup" and self.remote else ""
+        return ""
 
     def test_a_stack_that_promises_nothing_is_left_alone(self, stack: Stack, tmp_path: Path) -> None:
         stack.configure(**{"backup.objectives.rto_seconds": "null"})
@@ -142,4 +143,29 @@ class TestSentinelOverRest(TestSentinel):
 
 
 class TestClusterOverRest(TestCluster):
+    remote = True
+
+
+class ThatArchives(DataLoss):
+    """The backup agent reads the nodes' volumes, which are removed all the same."""
+
+    more: ClassVar[Mapping[str, str]] = {"backup.point_in_time": "true", "backup.objectives.lag_seconds": "60"}
+
+
+@pytest.mark.full
+class TestStandaloneThatArchives(ThatArchives):
+    topology = "standalone"
+
+
+@pytest.mark.full
+class TestSentinelThatArchives(ThatArchives):
+    topology = "sentinel"
+
+
+@pytest.mark.full
+class TestClusterThatArchives(ThatArchives):
+    topology = "cluster"
+
+
+class TestClusterThatArchivesOverRest(TestClusterThatArchives):
     remote = True

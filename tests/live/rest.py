@@ -17,7 +17,10 @@ from tests.waiting import wait_until
 
 USER = "backups"
 FOLDER = "/tmp/data"  # noqa: S108 - the container's own
-SERVE = f'mkdir {FOLDER} && echo "$LOGIN" > {FOLDER}/.htpasswd && exec restic-rest-server --path {FOLDER} --listen "$LISTEN"'
+SERVE = f"""
+mkdir -p {FOLDER} && echo "$LOGIN" > {FOLDER}/.htpasswd || exit 1
+exec restic-rest-server $OPTIONS --path {FOLDER} --listen "$LISTEN"
+"""
 
 
 @dataclass(frozen=True)
@@ -43,10 +46,20 @@ class RestServer:
         finally:
             container.unpause()
 
-    def stop(self) -> None:
+    @contextmanager
+    def down(self) -> Iterator[None]:
+        """Nobody listens; what is stored is there again afterwards."""
+        container = engine().containers.get(self.name)
+        container.kill()
+        try:
+            yield
+        finally:
+            container.start()
+
+    def remove(self) -> None:
         """From now on nobody answers; what is stored goes with it."""
         with contextlib.suppress(NotFound, APIError):
-            engine().containers.get(self.name).remove(force=True)
+            engine().containers.get(self.name).remove(force=True, v=True)
 
 
 def unused_place() -> tuple[str, int]:
@@ -59,20 +72,23 @@ def unused_place() -> tuple[str, int]:
 
 
 @contextmanager
-def rest_server() -> Iterator[RestServer]:
-    """A server that is gone afterwards, with what it stored."""
+def rest_server(checks_uploads: bool = True) -> Iterator[RestServer]:
+    """A server that is gone afterwards, with what it stored. One that does not check uploads can be given damaged files."""
     (host, port), password = unused_place(), secrets.token_hex(8)
     login = base64.b64encode(hashlib.sha1(password.encode()).digest()).decode()  # noqa: S324 - the format of htpasswd
     server = RestServer(f"t-rest-{port}", f"rest:http://{host}:{port}/shop/", password)
     engine().containers.run(
-        IMAGE, ["-c", SERVE], entrypoint="sh", detach=True, auto_remove=True, network_mode="host", name=server.name,
-        environment={"LOGIN": f"{USER}:{{SHA}}{login}", "LISTEN": f"{host}:{port}"},
+        IMAGE, ["-c", SERVE], entrypoint="sh", detach=True, network_mode="host", name=server.name,
+        environment={
+            "LOGIN": f"{USER}:{{SHA}}{login}", "LISTEN": f"{host}:{port}",
+            "OPTIONS": "" if checks_uploads else "--no-verify-upload",
+        },
     )  # fmt: skip
     try:
         wait_until("the REST server", lambda: "" if _listens(host, port) else "nobody listens", 20)
         yield server
     finally:
-        server.stop()
+        server.remove()
 
 
 def _listens(host: str, port: int) -> bool:

@@ -1,18 +1,22 @@
-"""The agent archives into the repository, and a second is restored from there alone: after kill -9, an outage, a failover."""
+"""The agent archives into the repository, and a second is restored from there alone: after kill -9, an outage, a failover, moves
+of slots."""
 
 import contextlib
 import json
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
 
 from operations.backup.launch import archive_volume, repository_volume
-from operations.connect import node_client
+from operations.connect import Fleet, node_client
 from operations.inventory import Access
 from operations.observe import observe
+from operations.parse import text
 from tests.live.harness import Stack, engine, throw_away_stack
 from tests.live.ledger import Load, fill, lost
+from tests.live.rest import RestServer, rest_server
 from tests.live.test_point_in_time import flush, rewriting, servers_second, wait_for_second
 from tests.waiting import wait_until
 
@@ -24,18 +28,45 @@ FIELDS: dict[str, Any] = {
     "replication": {"backlog": "8mb", "replica_buffer": "16mb"},
 }
 CLIENT = "redis-topologies/client:1"
-SHAPES = [
+SHAPES: list[Any] = [
     {"topology": "standalone", **FIELDS},
     pytest.param({"topology": "cluster", "cluster": {"node_timeout_seconds": 2}, **FIELDS}, marks=pytest.mark.full),
     pytest.param({"topology": "sentinel", "replicas": 1, **FIELDS}, marks=pytest.mark.full),
 ]
+OVER_REST = pytest.param(
+    {"topology": "cluster", "cluster": {"node_timeout_seconds": 2}, **FIELDS, "over_rest": True}, marks=pytest.mark.full
+)
 
 
-@pytest.fixture(scope="module", params=SHAPES, ids=lambda spec: str(spec["topology"]))
-def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with throw_away_stack("archive", request.param, tmp_path_factory.mktemp("archive"), request.config) as made:
+def name_of(spec: dict[str, Any]) -> str:
+    return f"{spec['topology']}{'-over-rest' if spec.get('over_rest') else ''}"
+
+
+@pytest.fixture(scope="module", params=[*SHAPES, OVER_REST], ids=name_of)
+def spec(request: pytest.FixtureRequest) -> dict[str, Any]:
+    found: dict[str, Any] = dict(request.param)
+    return found
+
+
+@pytest.fixture(scope="module")
+def server(spec: dict[str, Any]) -> Iterator[RestServer | None]:
+    """Where the repository is, unless it is a volume."""
+    with ExitStack() as stack:
+        yield stack.enter_context(rest_server()) if spec.get("over_rest") else None
+
+
+@pytest.fixture(scope="module")
+def stack(
+    spec: dict[str, Any], server: RestServer | None, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stack]:
+    told = {name: value for name, value in spec.items() if name != "over_rest"}
+    if server:
+        told["backup"] = {**told["backup"], "repository": server.place}
+    with throw_away_stack("archive", told, tmp_path_factory.mktemp("archive"), request.config) as made:
         made.up().ok()
         made.wait_healthy(made.access(), 60)
+        if server:
+            server.tell(made)
         yield made
 
 
@@ -96,8 +127,24 @@ def test_a_flushall_is_undone_from_the_repository_alone(stack: Stack) -> None:
     stack.up("--refresh").ok()
 
 
+@contextmanager
+def away(stack: Stack, server: RestServer | None) -> Iterator[None]:
+    """The archive's repository cannot be reached."""
+    if server:
+        with server.down():
+            yield
+        return
+    in_repository(stack, "mv /repository/point-in-time /repository/away")
+    try:
+        yield
+    finally:
+        in_repository(stack, "rm -rf /repository/point-in-time; mv /repository/away /repository/point-in-time")
+
+
 @pytest.mark.full
-def test_an_agent_that_is_killed_and_a_repository_that_is_away_leave_no_hole(stack: Stack) -> None:
+def test_an_agent_that_is_killed_and_a_flushall_while_the_repository_is_away_leave_no_hole(
+    stack: Stack, server: RestServer | None
+) -> None:
     access = stack.access()
     wait_archived(stack, servers_second(access))
     first, early = moment_of(access, "early")
@@ -105,18 +152,17 @@ def test_an_agent_that_is_killed_and_a_repository_that_is_away_leave_no_hole(sta
         load.wait_for(200)
         stack.container("backup-agent").exec_run(["kill", "-9", "-1"])
         load.wait_for(400)
-        in_repository(stack, "mv /repository/point-in-time /repository/away")
-        load.wait_for(1000)
-        wait_until("a problem with the repository", lambda: "" if problems(stack) else "none yet", 30)
-        in_repository(stack, "rm -rf /repository/point-in-time; mv /repository/away /repository/point-in-time")
-    last = servers_second(access)
-    wait_for_second(access, last)
-    flush(access)
+        with away(stack, server):
+            load.wait_for(1000)
+            wait_until("a problem with the repository", lambda: "" if problems(stack) else "none yet", 90)
+            known, last = load.ledger, servers_second(access)
+            wait_for_second(access, last)
+            flush(access)
     wait_archived(stack, last)
     wait_until("the end of the problems", lambda: " ".join(problems(stack)), 30)
     restore(stack, last)
     assert lost(access, early) == []
-    assert lost(access, load.ledger) == []
+    assert lost(access, known) == []
     restore(stack, first)
     assert lost(access, early) == []
 
@@ -158,3 +204,57 @@ def rewrite(access: Access) -> None:
 
 def is_primary(access: Access, name: str) -> bool:
     return observe(access).of(name).is_primary
+
+
+@pytest.mark.full
+def test_slots_that_moved_are_followed_and_seconds_with_an_open_slot_are_refused(stack: Stack) -> None:
+    access = stack.access()
+    if access.inventory.topology != "cluster":
+        pytest.skip("only a cluster has slots")
+    wait_archived(stack, servers_second(access))
+    before, early = moment_of(access, "home")
+    stack.script("reshard", "--weights", "1=0.2").ok()
+    try:
+        after, late = moment_of(access, "moved")
+        opened = hold_a_slot_open(access)
+        wait_archived(stack, moment_of(access, "closed")[0])
+        flush(access)
+        told = stack.script("restore", "--at", str(opened), "--replace").failed(69).says("what can be is", "nearest")
+        print(told.errors)
+        restore(stack, after)
+        assert lost(access, early) == []
+        assert lost(access, late) == []
+        restore(stack, before)
+        assert lost(access, early) == []
+        assert len(lost(access, late)) == 500
+    finally:
+        stack.script("reshard").ok()
+
+
+def hold_a_slot_open(access: Access) -> int:
+    """Half a move of a slot, as a tool that was killed leaves it, for three seconds; returns the one in the middle."""
+    seen = observe(access)
+    giver, taker = [node for node in access.inventory.data_nodes if seen.of(node.name).is_primary][:2]
+    views = {node.name: seen.of(node.name).cluster for node in (giver, taker)}
+    own = views[giver.name]
+    assert own is not None and views[taker.name] is not None
+    slot = own.slots[0][0]
+    with Fleet(access, (giver, taker)) as fleet:
+        ids = {name: text(link.ask("CLUSTER", "MYID")) for name, link in fleet.links.items()}
+        fleet.links[taker.name].ask("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[giver.name])
+        fleet.links[giver.name].ask("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[taker.name])
+        wait_for_second(access, servers_second(access))
+        middle = servers_second(access)
+        wait_for_second(access, middle + 1)
+        for link in fleet.links.values():
+            link.ask("CLUSTER", "SETSLOT", slot, "STABLE")
+    return middle
+
+
+def test_a_check_looks_at_the_archive_too(stack: Stack, server: RestServer | None) -> None:
+    wait_archived(stack, servers_second(stack.access()))
+    stack.script("backup", "check", "--read-data").failed(10).says("ok archive: its repository is whole and holds every second")
+    if server:
+        return
+    in_repository(stack, "cd /repository/point-in-time/data && mkdir /tmp/data && cp -a . /tmp/data && rm */*")
+    stack.script("backup", "check").failed(10).says("BAD archive: the repository at /repository/point-in-time is damaged")

@@ -6,7 +6,7 @@ import secrets
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -19,8 +19,9 @@ from operations.inventory import Access, NodeEntry
 from operations.parse import info_fields, text
 from tests.live.contents import contents
 from tests.live.faults import kill_servers
-from tests.live.harness import ROOT, Stack, throw_away_stack
+from tests.live.harness import ROOT, Result, Stack, run, throw_away_stack
 from tests.live.ledger import fill, lost
+from tests.live.rest import rest_server
 from tests.live.test_backup import jobs, listed, made
 from tests.waiting import wait_until
 
@@ -64,10 +65,10 @@ def instants(pytestconfig: pytest.Config, chance: random.Random) -> list[float]:
     return [chance.random() for _ in range(max(1, kills // SHARE_OF_KILLS))]
 
 
-def begin(stack: Stack, script: str, *words: str) -> "subprocess.Popen[bytes]":
+def begin(stack: Stack, script: str, *words: str, env: Mapping[str, str] | None = None) -> "subprocess.Popen[bytes]":
     command = [sys.executable, f"scripts/{script}.py", *words, "--stack", stack.name]
     return subprocess.Popen(
-        command, cwd=ROOT, env=stack.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        command, cwd=ROOT, env=env or stack.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         start_new_session=True,
     )  # fmt: skip
 
@@ -211,3 +212,71 @@ class TestKilledRehearsal:
             assert [path.name for path in left if path.suffix != ".lock"] == []
         assert lost(access, ledger) == []
         stack.wait_healthy(access, 10)
+
+
+@pytest.mark.parametrize("stack", [STANDALONE], indirect=True, ids=lambda spec: str(spec["topology"]))
+class TestKilledReshape:
+    def test_a_restore_into_another_shape_killed_at_any_instant_leaves_old_data_or_a_closed_stack_and_is_repeated(
+        self, stack: Stack, instants: list[float], request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    ) -> None:
+        fill(stack.access(), "kept", KEYS)
+        before = contents(stack.access())
+        made(stack)
+        spec = {**CLUSTER, "replicas": 0}
+        with throw_away_stack("cut-other", spec, tmp_path_factory.mktemp("other"), request.config) as other:
+            other.up().ok()
+            access = other.access()
+            words = ("--to", other.name, "--replace")
+
+            def restore() -> Result:
+                return run([sys.executable, "scripts/restore.py", "--stack", stack.name, *words], other.env).ok()
+
+            whole = restore().seconds
+            assert contents(access) == before
+            for share in instants:
+                later = len(before) + len(fill(access, "later", 10).acknowledged)
+                instant = share * whole
+                killed = kill_after(begin(stack, "restore", *words, env=other.env), instant)
+                told = f"killed after {instant:.2f} of {whole:.2f} s" if killed else "it had ended"
+                print(told)
+                assert visible_keys(access) in (None, len(before), later), told
+                restore()
+                assert contents(access) == before, told
+                other.wait_healthy(access, 60)
+                assert visible_keys(access) == len(before)
+            assert [name for name in (*stack.leftovers(), *other.leftovers()) if "scratch" in name or "job" in name] == []
+
+
+class TestRepositoryGoesAway:
+    """A REST server that is killed while a backup is written to it."""
+
+    def test_a_backup_goes_on_when_it_is_back_and_one_that_was_given_up_is_tidied_up_by_the_next(
+        self, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    ) -> None:
+        with rest_server() as server:
+            spec = {**CLUSTER, "replicas": 0, "backup": {"repository": server.place}}
+            with throw_away_stack("away", spec, tmp_path_factory.mktemp("away"), request.config) as stack:
+                stack.up().ok()
+                server.tell(stack)
+                access = stack.access()
+                ledger = fill(access, "kept", KEYS)
+                made(stack)
+                slow_snapshots(access, SLOW_MICROSECONDS)
+                for given_up in (False, True):
+                    process = begin(stack, "backup", "create", "--no-digest")
+                    wait_until("a snapshot under way", lambda: "" if saving(access) else "none", 60, poll_seconds=0.02)
+                    with server.down():
+                        wait_until("the end of the snapshots", lambda: " ".join(n.name for n in saving(access)), 60)
+                        if given_up:
+                            os.kill(process.pid, signal.SIGINT)
+                            assert process.wait(60) == ExitCode.INTERRUPTED
+                            assert jobs(stack) == []
+                    said = process.communicate(timeout=180)[0].decode()
+                    assert given_up or process.returncode == 0, said
+                slow_snapshots(access, 0)
+                made(stack)
+                states = [row["state"] for row in listed(stack)]
+                assert (states.count("complete"), states.count("unfinished")) == (3, 0), states
+                stack.script("backup", "verify", "latest").ok()
+                stack.script("restore", "--replace").ok()
+                assert lost(access, ledger) == []

@@ -38,6 +38,14 @@ def test_the_archive_has_a_repository_of_its_own_with_the_same_password(tmp_path
     assert found._environment["RESTIC_PASSWORD_FILE"] == session.repository._environment["RESTIC_PASSWORD_FILE"]
 
 
+def test_secrets_that_are_stored_while_the_agent_works_are_used(tmp_path: Path) -> None:
+    session = work(tmp_path)._session
+    repositories = (session.repository, archive_repository(session))
+    assert all("RESTIC_REST_PASSWORD" not in one._environment for one in repositories)
+    session.home.store_secret("RESTIC_REST_PASSWORD", "secret")
+    assert all(one._environment["RESTIC_REST_PASSWORD"] == "secret" for one in repositories)
+
+
 @pytest.mark.parametrize("known", [True, False])
 def test_a_new_password_is_kept_only_where_it_opens_the_repository(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: bool

@@ -371,3 +371,16 @@ def test_nodes_that_were_all_copies_of_a_shard_are_said_to_have_come_back_empty(
     told = came_back_empty(cluster, [cluster.node("node-2-1"), cluster.node("node-2-2")])
     assert "all copies of shard 2" in told
     assert "scripts/restore.py --stack s --replace" in told
+
+
+def test_only_a_damage_that_reaches_the_files_of_a_repository_fits() -> None:
+    drill = catalogue()["corrupt-backup"]
+    for repository, told in (
+        ("volume", None),
+        ("/srv/backups", None),
+        ("rest:https://host:8000/", None),
+        ("b2:shop", "REST server"),
+    ):
+        promising = {"repository": repository, "objectives": {"rpo_seconds": 60, "rto_seconds": 120}}
+        found = drill.fits(inventory("cluster", backup=promising))
+        assert found is None if told is None else told in (found or "")
