@@ -14,10 +14,10 @@ from operations.archive.store import Store
 from operations.archive.timeline import restorable
 from operations.backup.catalogue import Entry, find
 from operations.backup.create import shard_file, tags_of
-from operations.backup.manifest import Manifest, ShardRecord, gaps
+from operations.backup.manifest import Manifest, ShardRecord, gaps, taken_away
 from operations.backup.restic import Repository
 from operations.backup.retention import report as retention_report
-from operations.backup.session import PASSWORD, SECRET_NAMES, Session
+from operations.backup.session import FILE_SECRETS, PASSWORD, SECRET_NAMES, Session
 from operations.errors import CheckFailed, InvalidInput, ToolkitError
 
 KEY_VERSION = 1
@@ -37,7 +37,7 @@ def verify(session: Session, name: str) -> dict[str, Any]:
         try:
             manifest = session.manifest(entry)
             assert manifest is not None  # noqa: S101 - restorable ones have one
-            if missing := gaps(manifest):
+            if missing := [*gaps(manifest), *taken_away(manifest, entry.snapshots)]:
                 raise CheckFailed("; ".join(missing))
             for shard in manifest.shards:
                 _verify_shard(session, manifest, shard)
@@ -174,7 +174,7 @@ def export_key(session: Session, passphrase: str) -> str:
         "stack": session.stack,
         "repository": session.settings.repository,
         PASSWORD: session.home.password_file.read_text(),
-        "secrets": session.home.secrets(),
+        "secrets": session.home.all_secrets(),
         "users": dict(session.told.get("users", {})),
     }
     text = json.dumps({**content, "sha256": _checksum(content)})
@@ -199,7 +199,7 @@ def import_key(session: Session, key: str, passphrase: str, replace: bool) -> di
                 f"stack {session.stack} has another repository password already; export it first, then say --replace"
             )
         home.store_secret(PASSWORD, content[PASSWORD])
-        for name in SECRET_NAMES:
+        for name in (*SECRET_NAMES, *FILE_SECRETS):
             if name in content["secrets"]:
                 home.store_secret(name, content["secrets"][name])
         home.note(exported=time.time())

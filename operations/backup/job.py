@@ -22,6 +22,7 @@ from operations.backup import chores
 from operations.backup.catalogue import find
 from operations.backup.create import create, create_patiently
 from operations.backup.fetch import Wanted, fetch, swap
+from operations.backup.manifest import taken_away
 from operations.backup.session import Home, Session, ensure_password
 from operations.errors import ExitCode, ToolkitError
 
@@ -61,10 +62,11 @@ def do_list(session: Session) -> list[dict[str, Any]]:
     rows = []
     for entry in session.entries():
         manifest = session.manifest(entry)
+        missing = taken_away(manifest, entry.snapshots) if manifest and entry.is_restorable else []
         rows.append(
             {
                 "id": entry.id,
-                "state": entry.state,
+                "state": "damaged" if missing else entry.state,
                 "at": entry.at.isoformat(),
                 "verified": entry.verified.isoformat() if entry.verified else None,
                 "rehearsed": entry.rehearsed.isoformat() if entry.rehearsed else None,
@@ -76,7 +78,7 @@ def do_list(session: Session) -> list[dict[str, Any]]:
                 "consistent": manifest.consistent if manifest else None,
                 "engine": f"{manifest.engine} {manifest.version}" if manifest else None,
                 "topology": manifest.topology if manifest else None,
-                "reason": manifest.reason if manifest else "the run was cut off, or is still going on",
+                "reason": "; ".join(missing) or manifest.reason if manifest else "the run was cut off, or is still going on",
             }
         )
     return rows

@@ -1,5 +1,6 @@
 """What one backup is, as data: the shards with their snapshots, and everything that a restore must know beforehand."""
 
+from collections.abc import Container
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -107,3 +108,13 @@ def gaps(manifest: Manifest) -> list[str]:
     if manifest.state == "failed":
         found.append(f"backup {manifest.id} failed: {manifest.reason}")
     return found
+
+
+def taken_away(manifest: Manifest, snapshots: Container[str]) -> list[str]:
+    """Shards of a backup that are in its manifest and not among the `snapshots` that the repository has. Pure."""
+    gone = [shard for shard in manifest.shards if shard.snapshot not in snapshots]
+    return [
+        f"shard {shard.shard} of {len(manifest.shards)} is missing from backup {manifest.id}: its snapshot {shard.snapshot[:8]} "
+        "is gone from the repository"
+        for shard in gone
+    ]

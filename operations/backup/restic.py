@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from operations.backup.settings import SFTP
 from operations.errors import Busy, CheckFailed, ToolkitError, Unreachable
 
 NO_REPOSITORY, LOCKED, WRONG_PASSWORD = 10, 11, 12
@@ -25,6 +26,8 @@ REACH_SECONDS = 30.0
 """For the first question to a repository. restic itself tries for a quarter of an hour to reach a server that is down."""
 PIPE_BYTES = 1 << 20
 HOST = "redis-topologies"
+SSH_KEY, SSH_KNOWN_HOSTS = "ssh_key", "ssh_known_hosts"
+"""Files beside the password's, for SFTP; a host whose key is not among the known ones is refused."""
 DAMAGE = ("ciphertext verification failed", "does not match", "hash does not match", "invalid data", "not found in repository",
           "contains errors", "not referenced", "unexpected EOF", "size does not match", "is corrupt", "wrong data",
           "has errors")  # fmt: skip
@@ -155,9 +158,15 @@ class Repository:
             self._command(words), env=self._environment, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
 
-    @staticmethod
-    def _command(words: Sequence[str]) -> list[str]:
-        return ["restic", "--retry-lock", LOCK_PATIENCE, *words]
+    def _command(self, words: Sequence[str]) -> list[str]:
+        return ["restic", "--retry-lock", LOCK_PATIENCE, *self._ssh(), *words]
+
+    def _ssh(self) -> list[str]:
+        if not self.place.startswith(SFTP):
+            return []
+        key, hosts = (self._password_file.with_name(name) for name in (SSH_KEY, SSH_KNOWN_HOSTS))
+        told = f"-i {key} -o IdentitiesOnly=yes -o UserKnownHostsFile={hosts} -o StrictHostKeyChecking=yes -o BatchMode=yes"
+        return ["--option", f"sftp.args={told} -o ConnectTimeout={REACH_SECONDS / 2:.0f}"]
 
     def explain(self, code: int, words: str, doing: str) -> ToolkitError:
         """What a failure of restic means for the user."""

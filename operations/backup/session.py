@@ -11,10 +11,10 @@ from typing import Any
 
 from operations.backup.catalogue import Entry, entries, find
 from operations.backup.create import MANIFEST_FILE
-from operations.backup.manifest import Manifest
-from operations.backup.restic import Repository
+from operations.backup.manifest import Manifest, taken_away
+from operations.backup.restic import SSH_KEY, SSH_KNOWN_HOSTS, Repository
 from operations.backup.settings import BackupSettings
-from operations.errors import Busy, InvalidInput, ToolkitError, Unreachable
+from operations.errors import Busy, CheckFailed, InvalidInput, ToolkitError, Unreachable
 from operations.inventory import Access, Credentials, Inventory
 
 HOME = Path("/backup")
@@ -29,6 +29,8 @@ SECRET_NAMES = (
     "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_DEFAULT_REGION", "RESTIC_REST_USERNAME",
     "RESTIC_REST_PASSWORD", "AZURE_ACCOUNT_NAME", "AZURE_ACCOUNT_KEY", "GOOGLE_PROJECT_ID", "B2_ACCOUNT_ID", "B2_ACCOUNT_KEY",
 )  # fmt: skip
+FILE_SECRETS = {"SSH_KEY": SSH_KEY, "SSH_KNOWN_HOSTS": SSH_KNOWN_HOSTS}
+"""Secrets of several lines, which SSH reads from files (SFTP)."""
 
 
 class Home:
@@ -45,8 +47,16 @@ class Home:
         """Further secrets by the name under which restic expects them."""
         return self.read(SECRETS_FILE)
 
+    def all_secrets(self) -> dict[str, str]:
+        """Those of `secrets`, and those that are files, by their names."""
+        files = {name: self.folder / file for name, file in FILE_SECRETS.items()}
+        return {**self.secrets(), **{name: file.read_text() for name, file in files.items() if file.exists()}}
+
     def store_secret(self, name: str, value: str) -> None:
         """Keep a secret; raises InvalidInput for one that nobody would read."""
+        if name in FILE_SECRETS and value.strip():
+            self.write(FILE_SECRETS[name], value.strip() + "\n")
+            return
         if not value.strip() or "\n" in value.strip():
             raise InvalidInput(f"the value of {name} has to be one line on standard input, and not empty")
         if name == PASSWORD:
@@ -54,7 +64,7 @@ class Home:
         elif name in SECRET_NAMES:
             self.write(SECRETS_FILE, json.dumps({**self.secrets(), name: value.strip()}))
         else:
-            raise InvalidInput(f"there is no secret {name}; use {PASSWORD} or one of {', '.join(SECRET_NAMES)}")
+            raise InvalidInput(f"there is no secret {name}; use one of {', '.join((PASSWORD, *SECRET_NAMES, *FILE_SECRETS))}")
 
     @contextlib.contextmanager
     def ensured_password(self) -> Iterator[None]:
@@ -173,9 +183,12 @@ class Session:
         return cached.read_text()
 
     def found(self, name: str) -> Manifest:
-        """The manifest of a restorable backup."""
-        found = self.manifest(find(self.entries(), name))
+        """The manifest of a restorable backup; raises CheckFailed when the repository has not all of its shards."""
+        entry = find(self.entries(), name)
+        found = self.manifest(entry)
         assert found is not None  # noqa: S101 - restorable ones have one
+        if missing := taken_away(found, entry.snapshots):
+            raise CheckFailed("; ".join(missing) + "; nothing was touched")
         return found
 
 

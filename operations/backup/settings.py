@@ -11,8 +11,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 VOLUME = "volume"
 """The repository of a stack that names none: a Docker volume of its own, which `pulumi destroy` leaves alone."""
 REST = "rest:"
-REMOTE = ("s3:", REST, "azure:", "b2:")
-"""Those of restic's places whose secrets are environment variables alone; SFTP and others need files."""
+SFTP = "sftp:"
+REMOTE = ("s3:", REST, SFTP, "azure:", "b2:")
 ARCHIVE_FOLDER = "point-in-time"
 _LOGIN = re.compile(r"//[^/@]*:[^/@]*@")
 _ANY_MOMENT = datetime(2026, 1, 1)
@@ -46,7 +46,7 @@ def _place(value: str) -> str:
     if not value.startswith("/"):
         raise ValueError(
             f"is no repository; use {VOLUME}, an absolute path on the Docker host, or a remote one as restic writes it: "
-            "s3:https://host/bucket, rest:https://host:8000/, azure:container:/, b2:bucket"
+            "s3:https://host/bucket, rest:https://host:8000/, sftp:user@host:/path, azure:container:/, b2:bucket"
         )
     return value
 
@@ -115,7 +115,7 @@ class BackupSettings(_Section):
     )
     repository: RepositoryPlace = Field(
         VOLUME,
-        description="volume (a Docker volume of the stack's own), a path on the Docker host, or s3:…, rest:…, azure:…, b2:…",
+        description="volume (a Docker volume of the stack's own), a path of its host, s3:…, rest:…, sftp:…, azure:… or b2:…",
     )
     source: Literal["replica", "primary"] = Field(
         "replica", description="which node of a shard is read; a shard without a replica in sync is read from its primary"

@@ -215,6 +215,7 @@ def test_slots_that_moved_are_followed_and_seconds_with_an_open_slot_are_refused
     before, early = moment_of(access, "home")
     stack.script("reshard", "--weights", "1=0.2").ok()
     try:
+        wait_archived(stack, servers_second(access))  # seconds in which slots are on the move are refused
         after, late = moment_of(access, "moved")
         opened = hold_a_slot_open(access)
         wait_archived(stack, moment_of(access, "closed")[0])

@@ -22,6 +22,7 @@ def exported(tmp_path: Path) -> str:
     one = session(tmp_path / "first")
     one.home.store_secret("password", "the password")
     one.home.store_secret("AWS_SECRET_ACCESS_KEY", "the key")
+    one.home.store_secret("SSH_KEY", "several\nlines")
     return export_key(one, PHRASE)
 
 
@@ -30,6 +31,8 @@ def test_a_key_brings_all_secrets_to_another_machine_and_shows_none_of_them(expo
     assert import_key(other, exported, PHRASE, replace=False)["stack"] == "shop"
     assert other.home.password_file.read_text() == "the password"
     assert other.home.secrets() == {"AWS_SECRET_ACCESS_KEY": "the key"}
+    assert (tmp_path / "second" / "ssh_key").read_text() == "several\nlines\n"
+    assert (tmp_path / "second" / "ssh_key").stat().st_mode & 0o077 == 0
     assert other.home.password_file.stat().st_mode & 0o077 == 0
     assert "password" not in exported
 
@@ -65,7 +68,9 @@ def test_nothing_is_exported_before_there_is_a_password_or_under_a_short_phrase(
         export_key(one, "short")
 
 
-@pytest.mark.parametrize(("name", "value"), [("password", " \n"), ("password", "two\nlines"), ("PATH", "/opt/mine")])
+@pytest.mark.parametrize(
+    ("name", "value"), [("password", " \n"), ("password", "two\nlines"), ("PATH", "/opt/mine"), ("SSH_KEY", " \n")]
+)
 def test_secrets_that_nobody_would_read_are_refused(tmp_path: Path, name: str, value: str) -> None:
     with pytest.raises(InvalidInput):
         session(tmp_path / "first").home.store_secret(name, value)

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from operations.backup import create
 from operations.backup.catalogue import entries, find
-from operations.backup.manifest import Manifest, ShardRecord, gaps, make_id, skew_seconds
+from operations.backup.manifest import Manifest, ShardRecord, gaps, make_id, skew_seconds, taken_away
 from operations.backup.rdb import SnapshotStream, StreamBroken
 from operations.backup.restic import NoRepository, Repository, Snapshot, parse_snapshot
 from operations.backup.session import Home, Session
@@ -140,6 +140,13 @@ def test_a_whole_set_has_no_gaps_and_a_missing_shard_is_named() -> None:
     assert gaps(manifest((whole[0], whole[2]))) == ["shard 2 of 3 is missing from backup 20260101T000000.000Z"]
 
 
+def test_a_shard_whose_snapshot_is_gone_from_the_repository_is_named() -> None:
+    one = manifest(tuple(record(number, CLUSTER_SLOTS[number - 1]) for number in (1, 2, 3)))
+    there = {shard.snapshot for shard in one.shards}
+    assert taken_away(one, there) == []
+    assert "shard 1 of 3 is missing from backup 20260101T000000.000Z" in taken_away(one, set())[0]
+
+
 def test_slots_in_no_shard_or_in_two_are_gaps() -> None:
     lost = (record(1, ((0, 5000),)), record(2, CLUSTER_SLOTS[1]), record(3, CLUSTER_SLOTS[2]))
     assert gaps(manifest(lost)) == ["slots 5001-5460 are in no shard of backup 20260101T000000.000Z"]
@@ -244,7 +251,7 @@ def test_a_damaged_object_is_named() -> None:
         ("schedule", "daily", "no cron expression"),
         ("time_zone", "Berlin", "no time zone"),
         ("repository", "backups", "absolute path"),
-        ("repository", "sftp:joe@host:/backups", "absolute path"),
+        ("repository", "scp:joe@host:/backups", "absolute path"),
         ("repository", "rest:https://joe:secret@host/", "holds a password"),
     ],
 )
@@ -312,6 +319,15 @@ def test_a_snapshot_that_ends_early_is_broken(body: bytes) -> None:
 def test_a_refusal_is_told_with_the_servers_words() -> None:
     with pytest.raises(StreamBroken, match="refused PSYNC: NOMASTERLINK"):
         received([*OK[:3], b"-NOMASTERLINK Can't SYNC while not connected with my master\r\n"], b"")
+
+
+@pytest.mark.parametrize(
+    ("place", "is_told"), [("sftp:joe@host:/backups", True), ("rest:https://host/", False), ("/repository", False)]
+)
+def test_only_a_host_that_is_known_is_spoken_to_over_sftp(place: str, is_told: bool) -> None:
+    words = " ".join(Repository(place, Path("/backup/password"), Path("/backup/cache"))._command(["snapshots"]))
+    told = ("StrictHostKeyChecking=yes", "UserKnownHostsFile=/backup/ssh_known_hosts", "-i /backup/ssh_key", "BatchMode=yes")
+    assert all((word in words) == is_told for word in told)
 
 
 @pytest.fixture
