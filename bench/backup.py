@@ -9,32 +9,35 @@ deduplication helps as it does in life; the first one stores everything and stan
 """
 
 import json
+import multiprocessing
 import os
 import platform
 import re
 import statistics
 import subprocess
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import redis
 import typer
 from rich.table import Table
 
-from operations.backup.launch import IMAGE, Place, run_job
+from operations.backup.launch import IMAGE, Place, home_volume, repository_volume, run_job
 from operations.backup.manifest import Manifest
+from operations.backup.proof import prove
 from operations.backup.restore import restore
+from operations.backup.session import HOME, LOCAL
 from operations.backup.settings import BackupSettings
 from operations.clients import application_client
 from operations.connect import Fleet
-from operations.digest.live import digest_stack
 from operations.inventory import Access, NodeEntry
 from operations.observe import observe
 from operations.parse import info_fields, text
+from operations.reshard.wire import nearest
 from scripts._command import make_console, run
 from tests.live.harness import engine, throw_away_stack
 from tests.waiting import wait_until
@@ -79,38 +82,43 @@ def write(access: Access, first: int, count: int, size: int) -> None:
 
 
 class Writer:
-    """Sets keys at a fixed rate in a thread and remembers how long each took; use as a context."""
+    """A process that sets keys at a fixed rate at the primary's own address, as a client in the network does, and remembers how
+    long each took; use as a context."""
 
-    def __init__(self, access: Access) -> None:
+    def __init__(self, access: Access, primary: NodeEntry) -> None:
         self.seconds: list[float] = []
-        self._access = access
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._work, daemon=True)
-
-    def _work(self) -> None:
-        client: Any = application_client(self._access)
-        due = time.perf_counter()
-        number = 0
-        while not self._stop.is_set():
-            due += 1 / WRITES_PER_SECOND
-            if (pause := due - time.perf_counter()) > 0:
-                time.sleep(pause)
-            client.set(f"writer:{number % 10_000}", b"x" * 100)
-            self.seconds.append(time.perf_counter() - due)  # from when it was due: a stall is not hidden by the writer's own wait
-            number += 1
-        client.close()
+        context = multiprocessing.get_context("fork")
+        self._stop, self._told = context.Event(), context.SimpleQueue()
+        login = (*nearest(primary), "app", access.credentials.password("app"))
+        self._process = context.Process(target=_write_steadily, args=(login, self._stop, self._told), daemon=True)
 
     def __enter__(self) -> "Writer":
-        self._thread.start()
+        self._process.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
-        self._thread.join()
+        self.seconds = self._told.get()
+        self._process.join()
 
     @property
     def p99_ms(self) -> float:
         return statistics.quantiles(self.seconds, n=100)[98] * 1000
+
+
+def _write_steadily(login: tuple[str, int, str, str], stop: Any, told: Any) -> None:
+    host, port, user, password = login
+    client = redis.Redis(host=host, port=port, username=user, password=password)
+    client.ping()
+    seconds: list[float] = []
+    due = time.perf_counter()
+    while not stop.is_set():
+        due += 1 / WRITES_PER_SECOND
+        if (pause := due - time.perf_counter()) > 0:
+            time.sleep(pause)
+        client.set(f"writer:{len(seconds) % 10_000}", b"x" * 100)
+        seconds.append(time.perf_counter() - due)  # from when it was due: a stall is not hidden by the writer's own wait
+    told.put(seconds)
 
 
 def ours(place: Place, _: NodeEntry) -> Taken:
@@ -157,6 +165,8 @@ def client_container(place: Place, script: str, *volumes: str) -> str:
         "docker",
         "run",
         "--rm",
+        "--user",
+        "0:0",
         "--env",
         "REDISCLI_AUTH",
         "--network",
@@ -181,24 +191,30 @@ def load_seconds(primary: NodeEntry) -> float:
     return float(re.findall(r"DB loaded from .*?: ([0-9.]+) seconds", log)[-1])
 
 
-def restored(place: Place, primary: NodeEntry) -> dict[str, float]:
-    """A restore of the newest backup, split, beside the peers that it is made of: restic alone, the server's load alone.
+def restic_alone(place: Place, manifest: Manifest) -> float:
+    """Seconds of `restic restore` of the same snapshot onto another volume, without the start of its container."""
+    script = (
+        f"rm -rf {OUT}/alone; began=$(date +%s%N); "
+        f"restic --repo {LOCAL} --password-file {HOME}/password --cache-dir {HOME}/cache "
+        f"restore --no-lock {manifest.shards[0].snapshot} --target {OUT}/alone >/dev/null && echo $(($(date +%s%N) - began)); "
+        f"rm -rf {OUT}/alone"
+    )
+    volumes = (f"{home_volume(place.stack)}:{HOME}", f"{repository_volume(place.stack)}:{LOCAL}:ro")
+    return int(client_container(place, script, *volumes)) / 1e9
 
-    Applications are let in early, so `open` counts until writes are accepted; `digest` is what its comparison would add.
-    """
+
+def restored(place: Place, primary: NodeEntry, manifest: Manifest, early: bool) -> dict[str, float]:
+    """A restore, when each step was over in seconds from the beginning, beside the peers that it is made of: `restic restore` and
+    the server's load, each alone. With `early` applications are let in before the digest is compared."""
     assert place.access is not None
-    manifest = Manifest.model_validate(run_job(place, "show", backup="latest"))
-    done = restore(place, place.access, manifest, replace=True, open_early=True)
-    digest = digest_stack(place.access).seconds
-    began = time.monotonic()
-    run_job(place, "verify", backup="latest")
-    alone = time.monotonic() - began
+    alone = restic_alone(place, manifest)
+    done = restore(place, place.access, manifest, replace=True, open_early=early)
     load = load_seconds(primary)
-    return {
+    steps = {
         "fetched": done.fetched_seconds, "loaded": done.loaded_seconds, "redundant": done.redundant_seconds,
-        "open": done.open_seconds, "digest": digest,
-        "restic_alone": alone, "load_alone": load, "ratio": done.open_seconds / (alone + load),
+        "verified": done.verified_seconds, "open": done.open_seconds, "restic_alone": alone, "load_alone": load,
     }  # fmt: skip
+    return steps | ({"ratio": done.open_seconds / (alone + load)} if early else {})
 
 
 def primary_and_replica(access: Access) -> tuple[NodeEntry, NodeEntry]:
@@ -234,22 +250,28 @@ def main(
                     write(access, count // 10 * (number % 10), count // 10, size)
                     runs.append(way(place, replica))
                     console.print(f"{runs[-1].way}: {runs[-1].rate:.0f} MB/s", markup=False)
-            with Writer(access) as quiet:
-                time.sleep(QUIET_SECONDS)
+            quiet: list[float] = []
             for _ in range(repeat):
                 write(access, 0, count // 10, size)
-                with Writer(access) as busy:
+                with Writer(access, primary) as alone:
+                    time.sleep(QUIET_SECONDS)
+                with Writer(access, primary) as busy:
                     ours(place, replica)
+                quiet.append(alone.p99_ms)
                 during.append(busy.p99_ms)
-            back = restored(place, primary)
+            manifest = Manifest.model_validate(run_job(place, "show", backup="latest"))
+            prove(place, access.inventory.engine.image, manifest, lambda _: None)
+            manifest = Manifest.model_validate(run_job(place, "show", backup="latest"))
+            back = [restored(place, primary, manifest, early=True) for _ in range(repeat)]
+            whole = restored(place, primary, manifest, early=False)
         finally:
             remove_volume(f"redis-{stack.name}-repository-peer")
-        show(runs, first, quiet.p99_ms, during, back)
+        show(runs, first, quiet, during, back, whole)
         if out:
             facts = {"date": time.strftime("%Y-%m-%d"), "machine": platform.platform(), "cores": os.cpu_count(), "case": case}
-            raw = {**facts, "keys": count, "value_bytes": size, "first_mb_s": first.rate, "p99_quiet_ms": quiet.p99_ms,
-                   "p99_during_ms": during,
-                   "restore": back, "runs": [(run.way, run.bytes, run.seconds) for run in runs]}  # fmt: skip
+            raw = {**facts, "keys": count, "value_bytes": size, "first_mb_s": first.rate, "p99_quiet_ms": quiet,
+                   "p99_during_ms": during, "restores": back, "restore_with_digest": whole,
+                   "runs": [(run.way, run.bytes, run.seconds) for run in runs]}  # fmt: skip
             out.write_text(json.dumps(raw, indent=1) + "\n")
 
 
@@ -257,7 +279,10 @@ def remove_volume(name: str) -> None:
     subprocess.run(["docker", "volume", "rm", "--force", name], check=False, capture_output=True)
 
 
-def show(runs: Sequence[Taken], first: Taken, quiet_ms: float, during_ms: Sequence[float], back: dict[str, float]) -> None:
+def show(
+    runs: Sequence[Taken], first: Taken, quiet_ms: Sequence[float], during_ms: Sequence[float], back: Sequence[dict[str, float]],
+    whole: dict[str, float],
+) -> None:  # fmt: skip
     """min / median / max of every way, and the ratios that the issue of this feature promised."""
     console = make_console()
     table = Table(title="backup, MB/s of RDB")
@@ -272,9 +297,14 @@ def show(runs: Sequence[Taken], first: Taken, quiet_ms: float, during_ms: Sequen
         table.add_row(way, f"{min(found):.0f}", f"{middle:.0f}", f"{max(found):.0f}", f"{mine / middle:.2f}")
     console.print(table)
     console.print(f"first backup, everything new: {first.rate:.0f} MB/s")
-    latencies = " / ".join(f"{value:.2f}" for value in (min(during_ms), statistics.median(during_ms), max(during_ms)))
-    console.print(f"p99 of writes: {quiet_ms:.2f} ms without, {latencies} ms during a backup")
-    console.print("restore, s: " + ", ".join(f"{name} {value:.2f}" for name, value in back.items()))
+    console.print(f"p99 of writes, ms: {spread(quiet_ms)} without, {spread(during_ms)} during a backup")
+    for name in back[0]:
+        console.print(f"restore, {name}: {spread([one[name] for one in back])}")
+    console.print("restore with its digest compared, s: " + ", ".join(f"{name} {value:.2f}" for name, value in whole.items()))
+
+
+def spread(values: Sequence[float]) -> str:
+    return " / ".join(f"{value:.2f}" for value in (min(values), statistics.median(values), max(values)))
 
 
 if __name__ == "__main__":

@@ -40,6 +40,7 @@ SPEC: dict[str, Any] = {
 BATCH = 500
 LOOP_BATCH = 100
 SLOW_MICROSECONDS = 1000
+LARGE_ELEMENTS = 200_000
 
 
 def fill(to: Any, keys: int, value_bytes: int) -> None:
@@ -50,6 +51,25 @@ def fill(to: Any, keys: int, value_bytes: int) -> None:
         if number % BATCH == BATCH - 1:
             pipe.execute()
     pipe.execute()
+
+
+def fill_large(access: Access) -> None:
+    """A large key of every type: 50 MB in one string, 200,000 elements in the others, half of these pending in the stream."""
+    client: Any = application_client(access, user="admin")
+    client.set("large:string", os.urandom(50_000_000))
+    client.xgroup_create("large:stream", "readers", mkstream=True)
+    for start in range(0, LARGE_ELEMENTS, 1000):
+        numbers = range(start, start + 1000)
+        pipe = client.pipeline()
+        pipe.rpush("large:list", *(f"element {n}" for n in numbers))
+        pipe.sadd("large:set", *(f"member {n}" for n in numbers))
+        pipe.hset("large:hash", mapping={f"field {n}": f"value {n}" for n in numbers})
+        pipe.zadd("large:zset", {f"member {n}": n / 7 for n in numbers})
+        for n in numbers:
+            pipe.xadd("large:stream", {"number": n})
+        pipe.execute()
+    client.xreadgroup("readers", "one", {"large:stream": ">"}, count=LARGE_ELEMENTS // 2)
+    client.close()
 
 
 def clear(access: Access) -> None:
@@ -152,8 +172,12 @@ def main(
             if "digest" in chosen:
                 runs = [digest(access) for _ in range(repeat)]
                 figures = {name: spread([one[name] for one in runs]) for name in ("keys_per_second", "longest_call_ms")}
-                found["digest"] = {"runs": runs, **figures}
-                console.print("digest", found["digest"]["keys_per_second"], "longest", found["digest"]["longest_call_ms"])
+                fill_large(access)
+                large = [digest(access) for _ in range(repeat)]
+                figures["longest_call_ms_with_large_keys"] = spread([one["longest_call_ms"] for one in large])
+                found["digest"] = {"runs": runs, "with_large_keys": large, **figures}
+                for name, figure in figures.items():
+                    console.print("digest", name, figure)
             if "replay" in chosen:
                 pairs = []
                 for number in range(repeat):

@@ -114,7 +114,9 @@ fence() {
 }
 
 settle_role() {
-    [ "$RESTART" = after-failover ] && was_primary && wait_for_failover
+    restored= # for one start after a restore: it stopped all others, so there is nobody to ask and nobody to wait for
+    rm "$DATA/restored" 2>/dev/null && restored=yes
+    [ -z "$restored" ] && [ "$RESTART" = after-failover ] && was_primary && wait_for_failover
     role=
     if [ "$TOPOLOGY" != cluster ]; then
         if [ ! -s "$DATA/server.conf" ]; then
@@ -122,7 +124,7 @@ settle_role() {
             role="replicaof 127.0.0.1 1"
         else
             role=$(kept_role)
-            if [ -z "$role" ]; then
+            if [ -z "$role" ] && [ -z "$restored" ]; then
                 new=$(primary_elsewhere)
                 [ -n "$new" ] && role="replicaof $new $PORT" && say "$new is primary now: starting as its replica"
             fi

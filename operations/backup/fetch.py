@@ -11,7 +11,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,8 @@ TARGETS = Path("/target")
 """Below it the data volume of each node, under the node's name."""
 FENCE = "fenced"
 """While this file is on a node's volume, the node starts with applications locked out (configs/node/start.sh)."""
+RESTORED = "restored"
+"""Tells a node for its next start alone that all others are stopped: it asks nobody who is primary (configs/node/role.sh)."""
 STAGE = "restore.part"
 AOF_FOLDER = "appendonlydir"
 AOF_BASE = "appendonly.aof.1.base.rdb"
@@ -31,6 +33,8 @@ AOF_MANIFEST = "appendonly.aof.manifest"
 RDB = "dump.rdb"
 ROOM = 1.1
 PROGRESS_SECONDS = 1.0
+SYNC_BYTES = 32 << 20
+"""What is written is brought to the disk meanwhile, in steps of at least this: the last sync then has little left to do."""
 WIDTH = 4
 """Shards that are fetched at the same time."""
 
@@ -88,6 +92,7 @@ def swap(filled: Sequence[str], emptied: Sequence[str], mark: str, targets: Path
         _write(targets / name / FENCE, f"{mark}\n", targets / name)
     for name in filled:
         _swap(targets / name)
+        _write(targets / name / RESTORED, f"{mark}\n", targets / name)
     for name in emptied:
         _empty(targets / name)
 
@@ -109,17 +114,24 @@ def _stage(repository: Repository, one: Wanted, aof: bool, folder: Path, stoppin
     inner = stage / AOF_FOLDER if aof else stage
     inner.mkdir(parents=True)
     target = inner / (AOF_BASE if aof else RDB)
-    digest, size, told = hashlib.sha256(), 0, began
-    with target.open("wb") as file:
+    digest, size, told, synced = hashlib.sha256(), 0, began, 0
+    with ThreadPoolExecutor(1, thread_name_prefix="sync") as beside, target.open("wb") as file:
+        syncing: Future[None] | None = None
         for chunk in repository.read(one.snapshot, one.file):
             if stopping.is_set():
                 raise CheckFailed(f"{one.node} was given up because another node failed")
             file.write(chunk)
             digest.update(chunk)
             size += len(chunk)
+            if size - synced > SYNC_BYTES and (syncing is None or syncing.done()):
+                if syncing is not None:
+                    syncing.result()
+                syncing, synced = beside.submit(os.fdatasync, file.fileno()), size
             if time.monotonic() - told > PROGRESS_SECONDS:
                 told = time.monotonic()
                 report({"event": "progress", "node": one.node, "bytes": size, "of": one.bytes})
+        if syncing is not None:
+            syncing.result()
         file.flush()
         os.fsync(file.fileno())
     if (size, digest.hexdigest()) != (one.bytes, one.sha256):
@@ -164,7 +176,7 @@ def _empty(folder: Path) -> None:
 def _drop(folder: Path) -> None:
     """Remove the data that a node holds; what it knows of its role and of the others stays."""
     shutil.rmtree(folder / AOF_FOLDER, ignore_errors=True)
-    for path in (folder / RDB, *folder.glob("temp-*.rdb")):
+    for path in (folder / RDB, folder / RESTORED, *folder.glob("temp-*.rdb")):
         path.unlink(missing_ok=True)
 
 

@@ -10,7 +10,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
 
@@ -19,25 +20,28 @@ from operations.archive.job import ARCHIVE, OWNER
 from operations.archive.segments import holding
 from operations.archive.store import Store
 from operations.backup import chores
-from operations.backup.catalogue import find
+from operations.backup.catalogue import Entry, find
 from operations.backup.create import create, create_patiently
 from operations.backup.fetch import Wanted, fetch, swap
-from operations.backup.manifest import taken_away
-from operations.backup.session import Home, Session, ensure_password
+from operations.backup.manifest import make_id, taken_away
+from operations.backup.session import HALFWAY, Home, Session, ensure_password
 from operations.errors import ExitCode, ToolkitError
 
 END_SECONDS = 5.0
 """After an interruption. The container ends with this process, and restic with the container."""
+_WORD = threading.Event()
+"""Set when whoever asked says that a job that is halfway may go on."""
 
 
 def do_create(session: Session) -> dict[str, Any]:
     access = session.access()
-    with session.home.lock("create"):
-        if ensure_password(session):
-            session.repository.unlock()
-            _sweep(session)
-        else:
+    with session.home.lock("create"), ThreadPoolExecutor(1) as beside:
+        before = make_id(time.time())
+        if not ensure_password(session):
             session.repository.init()
+        elif session.repository.may_be_locked():
+            session.repository.unlock()
+        known = beside.submit(session.entries)  # while the snapshots are taken: it opens the repository too, which takes long
         try:
             users = dict(session.told.get("users", {}))
             made = create_patiently(
@@ -47,15 +51,24 @@ def do_create(session: Session) -> dict[str, Any]:
             session.home.note(last_failure={"at": time.time(), "reason": str(error)})
             raise
         session.home.note(last_success={"at": made.ended, "id": made.id}, last_failure=None)
+        try:
+            _sweep(session, debris(known.result(), before))
+        except ToolkitError as error:  # the backup is made, and the next run sweeps
+            session.report({"event": "not swept", "reason": str(error)})
     return made.model_dump(mode="json")
 
 
-def _sweep(session: Session) -> None:
+def debris(known: Iterable[Entry], before: str) -> list[str]:
+    """The snapshots of runs that were cut off, of all that began before the name `before`. Pure."""
+    return [one for entry in known if entry.state == "unfinished" and entry.id < before for one in entry.snapshots]
+
+
+def _sweep(session: Session, snapshots: Sequence[str]) -> None:
     """Remove the snapshots of runs that were cut off; with the lock held, none is still going on."""
-    debris = [one for entry in session.entries() if entry.state == "unfinished" for one in entry.snapshots]
-    if debris:
-        session.repository.run("forget", *debris)
-        session.report({"event": "swept", "snapshots": len(debris)})
+    if snapshots:
+        session.repository.unlock()
+        session.repository.run("forget", *snapshots)
+        session.report({"event": "swept", "snapshots": len(snapshots)})
 
 
 def do_list(session: Session) -> list[dict[str, Any]]:
@@ -88,16 +101,15 @@ def do_show(session: Session) -> dict[str, Any]:
     return session.found(str(session.told["backup"])).model_dump(mode="json")
 
 
-def do_fetch(session: Session) -> dict[str, float]:
-    """Bring files onto the volumes of nodes, which are mounted below `fetch.TARGETS`."""
+def do_exchange(session: Session) -> None:
+    """Bring files onto the volumes of nodes, which are mounted below `fetch.TARGETS`; when the word comes that the nodes are
+    stopped, put them in the place of what was there."""
     session.require_repository()
     wanted = [Wanted.of(told) for told in session.told["wanted"]]
-    return fetch(session.repository, wanted, bool(session.told["aof"]), session.report)
-
-
-def do_swap(session: Session) -> None:
-    """Put what was fetched in its place; the nodes are stopped."""
-    swap(session.told["filled"], session.told["emptied"], str(session.told["mark"]))
+    fetch(session.repository, wanted, bool(session.told["aof"]), session.report)
+    session.report({"event": HALFWAY})
+    _WORD.wait()
+    swap([one.node for one in wanted], session.told["emptied"], str(session.told["mark"]))
 
 
 def do_dump(session: Session) -> None:
@@ -165,7 +177,7 @@ def do_moment(session: Session) -> None:
 
 
 COMMANDS: dict[str, Callable[[Session], Any]] = {
-    "create": do_create, "list": do_list, "show": do_show, "secret": do_secret, "fetch": do_fetch, "swap": do_swap,
+    "create": do_create, "list": do_list, "show": do_show, "secret": do_secret, "exchange": do_exchange,
     "dump": do_dump, "verify": do_verify,
     "check": do_check, "prune": do_prune, "record": do_record, "status": do_status, "export": do_export, "import": do_import,
     "archive": do_archive, "moment": do_moment,
@@ -203,5 +215,5 @@ def _interrupt(_number: int, _frame: object) -> None:
 
 def _follow_stdin() -> None:
     while os.read(sys.stdin.fileno(), 1 << 16):
-        pass
+        _WORD.set()
     os.kill(os.getpid(), signal.SIGTERM)

@@ -5,6 +5,7 @@ job is always of the same release as the script. When the script ends, by kill -
 """
 
 import base64
+import contextlib
 import io
 import json
 import subprocess
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from operations.backup.session import HOME, LOCAL
+from operations.backup.session import HALFWAY, HOME, LOCAL
 from operations.backup.settings import BackupSettings
 from operations.errors import ExitCode, ToolkitError, Unreachable
 from operations.inventory import Access, Inventory
@@ -23,6 +24,8 @@ IMAGE = "redis-topologies/client:1"
 LABEL = "redis-topologies.backup"
 """Marks every container of a stack's backups, with the name of the stack."""
 MEMORY = "1g"
+PROCESSOR_SHARES = "128"
+"""An eighth of what a node has: a job takes what is left over, and a server that is asked something comes first."""
 AGENT_OCTET = 252
 JOB_OCTETS = (253, 254)
 """Last parts of the addresses of jobs: fixed, because an address that Docker chooses could be that of a node that is down."""
@@ -105,7 +108,7 @@ class Place:
             *self._network(octet), "--log-driver", "none", "--read-only", "--tmpfs", "/tmp",  # noqa: S108 - the container's own
             "--env", "HOME=/tmp", "--cap-drop", "ALL", *(word for name in self.capabilities for word in ("--cap-add", name)),
             "--security-opt", "no-new-privileges", "--user", "0:0", "--memory", MEMORY, "--pids-limit", "512",
-            "--stop-timeout", "10",
+            "--cpu-shares", PROCESSOR_SHARES, "--stop-timeout", "10",
             *(word for mount in mounts for word in ("--volume", mount)), IMAGE, "python3", "-c", BOOTSTRAP,
         ]  # fmt: skip
 
@@ -135,13 +138,19 @@ class JobFailed(ToolkitError):
         self.exit_code = ExitCode(code)
 
 
-def run_job(place: Place, do: str, report: Callable[[dict[str, Any]], None] = lambda _: None, **more: Any) -> Any:
-    """Carry out one request and return its result; raises what the job raised, or Unreachable when it could not start."""
+def run_job(
+    place: Place, do: str, report: Callable[[dict[str, Any]], None] = lambda _: None,
+    between: Callable[[], None] = lambda: None, **more: Any,
+) -> Any:  # fmt: skip
+    """Carry out one request and return its result; raises what the job raised, or Unreachable when it could not start.
+
+    `between` is called when the job has done the first half of its work and waits; when it raises, there is no second half.
+    """
     refusal = ""
     for number, octet in enumerate(JOB_OCTETS, start=1):
         process = _start(place.command(f"redis-{place.stack}-backup-job-{number}", octet))
         try:
-            return _converse(process, place.request(do, more), report)
+            return _converse(process, place.request(do, more), report, between)
         except _NotStarted as error:
             refusal = str(error)
             if not any(word in refusal.lower() for word in TAKEN):
@@ -164,25 +173,35 @@ def _start(command: list[str]) -> "subprocess.Popen[bytes]":
         raise Unreachable(f"{command[0]} is not on PATH; run `make setup`") from None
 
 
-def _converse(process: "subprocess.Popen[bytes]", request: dict[str, Any], report: Callable[[dict[str, Any]], None]) -> Any:
-    assert process.stdin is not None and process.stderr is not None  # noqa: S101 - opened as pipes
-    try:
-        process.stdin.write(base64.b64encode(code()) + b"\n" + json.dumps(request).encode() + b"\n")
-        process.stdin.flush()
-    except BrokenPipeError:
-        pass  # it ended; why stands in what it said
+def _converse(
+    process: "subprocess.Popen[bytes]", request: dict[str, Any], report: Callable[[dict[str, Any]], None],
+    between: Callable[[], None],
+) -> Any:  # fmt: skip
+    assert process.stderr is not None  # noqa: S101 - opened as a pipe
+    _tell(process, base64.b64encode(code()) + b"\n" + json.dumps(request).encode() + b"\n")
     for event in _events(process):
         if event.get("event") == "result":
             return event["value"]
         if event.get("event") == "error":
             raise JobFailed(str(event["message"]), int(event["code"]))
-        report(event)
+        if event.get("event") == HALFWAY:
+            between()
+            _tell(process, b"go on\n")
+        else:
+            report(event)
     words = process.stderr.read().decode(errors="replace").strip()
     if process.wait() == DOCKER_FAILED:
         raise _NotStarted(words)
     raise JobFailed(
         f"the job in its container ended with {process.returncode}: {words[-2000:] or 'it said nothing'}", ExitCode.BROKEN
     )
+
+
+def _tell(process: "subprocess.Popen[bytes]", line: bytes) -> None:
+    assert process.stdin is not None  # noqa: S101 - opened as a pipe
+    with contextlib.suppress(BrokenPipeError):  # it ended; why stands in what it said
+        process.stdin.write(line)
+        process.stdin.flush()
 
 
 def _events(process: "subprocess.Popen[bytes]") -> Iterator[dict[str, Any]]:

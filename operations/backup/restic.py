@@ -4,6 +4,8 @@ Runs where restic is, in the job's container. The password and all other secrets
 arguments. Exit codes: https://restic.readthedocs.io/en/stable/075_scripting.html.
 """
 
+import contextlib
+import fcntl
 import json
 import os
 import signal
@@ -14,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
 from operations.backup.settings import SFTP
 from operations.errors import Busy, CheckFailed, ToolkitError, Unreachable
@@ -81,6 +83,15 @@ class Repository:
             return False
         return True
 
+    def is_laid_out(self) -> bool:
+        """Whether a folder holds a repository, whosever it is."""
+        return (Path(self.place) / "config").is_file()
+
+    def may_be_locked(self) -> bool:
+        """False for a folder without any lock; elsewhere only restic can tell."""
+        locks = Path(self.place) / "locks"
+        return not locks.is_dir() or any(locks.iterdir())
+
     def init(self) -> None:
         """Make the repository."""
         self.run("init")
@@ -118,9 +129,9 @@ class Repository:
         found = json.loads(self.run("snapshots", "--json", "--no-lock", *wanted, seconds=seconds) or "[]")
         return sorted((parse_snapshot(entry) for entry in found or ()), key=lambda one: one.time)
 
-    def store(self, name: str, tags: Mapping[str, str], seconds: float | None = None) -> "Upload":
+    def store(self, name: str, tags: Mapping[str, str], seconds: float | None = None, compress: bool = True) -> "Upload":
         """A new entry that takes bytes as they come; given up when it is not stored within `seconds`."""
-        return Upload(self, name, tags, seconds)
+        return Upload(self, name, tags, seconds, compress)
 
     def store_text(self, name: str, text: str, tags: Mapping[str, str]) -> str:
         """A new entry with this text; returns its id."""
@@ -133,6 +144,7 @@ class Repository:
         with self._open("dump", "--no-lock", snapshot, f"/{name}") as process:
             try:
                 assert process.stdout is not None and process.stderr is not None  # noqa: S101 - opened as pipes
+                _widen(process.stdout)
                 words: list[bytes] = []
                 listener = threading.Thread(target=lambda: words.append(process.stderr.read()), daemon=True)  # type: ignore[union-attr]
                 listener.start()
@@ -148,9 +160,10 @@ class Repository:
     def read_text(self, snapshot: str, name: str) -> str:
         return b"".join(self.read(snapshot, name)).decode()
 
-    def open_upload(self, name: str, tags: Mapping[str, str]) -> "subprocess.Popen[bytes]":
+    def open_upload(self, name: str, tags: Mapping[str, str], compress: bool) -> "subprocess.Popen[bytes]":
         marks = [word for key, value in tags.items() for word in ("--tag", f"{key}={value}")]
-        words = ("backup", "--stdin", "--stdin-filename", name, "--host", HOST, "--json", "--force", *marks)
+        how = ("--compression", "auto" if compress else "off")
+        words = ("backup", "--stdin", "--stdin-filename", name, "--host", HOST, "--json", "--force", *how, *marks)
         return self._open(*words, stdin=subprocess.PIPE)
 
     def _open(self, *words: str, stdin: int = subprocess.DEVNULL) -> "subprocess.Popen[bytes]":
@@ -190,10 +203,13 @@ class Repository:
 class Upload:
     """A new entry of a repository while its bytes come. Left without `finish`, nothing is stored."""
 
-    def __init__(self, repository: Repository, name: str, tags: Mapping[str, str], seconds: float | None = None) -> None:
+    def __init__(
+        self, repository: Repository, name: str, tags: Mapping[str, str], seconds: float | None = None, compress: bool = True
+    ) -> None:
         self._repository = repository
         self._seconds = seconds
-        self._process = repository.open_upload(name, tags)
+        self._process = repository.open_upload(name, tags, compress)
+        _widen(self._process.stdin)
         self._end = threading.Timer(seconds or 0, self._process.kill)
         if seconds is not None:
             self._end.start()
@@ -251,6 +267,13 @@ class Upload:
             self._process.wait()
         for reader in self._readers:
             reader.join()
+
+
+def _widen(pipe: IO[bytes] | None) -> None:
+    """Let a pipe hold more, so that reader and writer change places less often; it works as well without."""
+    if pipe is not None:
+        with contextlib.suppress(OSError):  # users who are not root may have less
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
 
 
 def _sentences(words: str) -> list[str]:

@@ -85,16 +85,19 @@ def restore(
     done = Restored(manifest.id, access.inventory.stack, matched.targets)
 
     writer = _writer(place, access)
-    _fetch(writer, access, matched, report)
-    done.fetched_seconds = time.monotonic() - began
-    report({"event": "phase", "text": "exchanging the files of the stopped nodes"})
-    containers.kill(access.inventory.sentinels)
-    containers.kill(data)
-    emptied = [node.name for node in data if node.name not in matched.targets]
-    run_job(writer, "swap", filled=list(matched.targets), emptied=emptied, mark=manifest.id)
-
     primaries = [node for node in data if node.name in matched.targets]
     others = [node for node in data if node.name not in matched.targets]
+
+    def stop() -> None:
+        done.fetched_seconds = time.monotonic() - began
+        report({"event": "phase", "text": "exchanging the files of the stopped nodes"})
+        containers.kill(access.inventory.sentinels)
+        containers.kill(data)
+
+    aof = access.inventory.parameters["data"]["appendonly"] == "yes"
+    emptied = [node.name for node in others]
+    run_job(writer, "exchange", report, stop, wanted=_wanted(matched), aof=aof, emptied=emptied, mark=manifest.id)
+
     report({"event": "phase", "text": "loading"})
     containers.start(primaries)
     largest = max(shard.bytes for shard in matched.targets.values())
@@ -166,13 +169,12 @@ def _writer(place: Place, access: Access) -> Place:
     return Place(place.stack, place.settings, access, volumes=volumes, capabilities=WRITER_CAPABILITIES)
 
 
-def _fetch(writer: Place, access: Access, matched: Fit, report: Report) -> None:
-    wanted = [
+def _wanted(matched: Fit) -> list[dict[str, Any]]:
+    """Which file of the repository each node gets, as a job is told."""
+    return [
         {"node": name, "snapshot": s.snapshot, "file": shard_file(s.shard), "bytes": s.bytes, "sha256": s.sha256}
         for name, s in matched.targets.items()
     ]
-    aof = access.inventory.parameters["data"]["appendonly"] == "yes"
-    run_job(writer, "fetch", report, wanted=wanted, aof=aof)
 
 
 def _await_loaded(fleet: Fleet, matched: Fit, seconds: float) -> dict[str, int]:

@@ -19,6 +19,8 @@ from operations.inventory import Access, Credentials, Inventory
 
 HOME = Path("/backup")
 LOCAL = "/repository"
+HALFWAY = "halfway"
+"""The event of a job that has prepared everything and waits for a word before it changes anything."""
 PASSWORD = "password"  # noqa: S105 - a file's name
 PASSWORD_BYTES = 32
 SECRETS_FILE = "secrets.json"
@@ -196,6 +198,10 @@ def ensure_password(session: Session) -> bool:
     """Make a password when there is none yet; says whether there is a repository that it opens. Call it with the lock held.
 
     Raises Unreachable for a repository of somebody else's: a password that was just made is not for it, and is not kept.
+    A repository on a volume or in a folder, with a password from before, is not opened to find that out: that costs restic more
+    than half a second, and whoever works on it then opens it anyway.
     """
+    if session.home.password_file.exists() and not session.settings.is_remote:
+        return session.repository.is_laid_out()
     with session.home.ensured_password():
         return session.repository.exists()

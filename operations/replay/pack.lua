@@ -8,12 +8,6 @@ local allowed, limit = tonumber(ARGV[1]), tonumber(ARGV[2])
 local IN_PARTS = {string = true, list = true, set = true, zset = true, hash = true}
 local out, count, bytes, large, last = {}, 0, 0, {}, #ARGV
 
-local function put(text)
-  out[#out + 1] = '$' .. #text .. '\r\n'
-  out[#out + 1] = text
-  out[#out + 1] = '\r\n'
-end
-
 for i = 3, #ARGV do
   if bytes > allowed then
     last = i - 1
@@ -30,11 +24,10 @@ for i = 3, #ARGV do
     else
       local value = call('DUMP', key)
       if value then
-        out[#out + 1] = expiry < 0 and '*5\r\n$7\r\nRESTORE\r\n' or '*6\r\n$7\r\nRESTORE\r\n'
-        put(key)
-        put(expiry < 0 and '0' or time)
-        put(value)
-        out[#out + 1] = expiry < 0 and '$7\r\nREPLACE\r\n' or '$7\r\nREPLACE\r\n$6\r\nABSTTL\r\n'
+        local until_when = expiry < 0 and '0' or time
+        out[#out + 1] = (expiry < 0 and '*5\r\n$7\r\nRESTORE\r\n$' or '*6\r\n$7\r\nRESTORE\r\n$') .. #key .. '\r\n' .. key
+          .. '\r\n$' .. #until_when .. '\r\n' .. until_when .. '\r\n$' .. #value .. '\r\n' .. value
+          .. (expiry < 0 and '\r\n$7\r\nREPLACE\r\n' or '\r\n$7\r\nREPLACE\r\n$6\r\nABSTTL\r\n')
         count = count + 1
         bytes = bytes + #value + #key + 60
       end

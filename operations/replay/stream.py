@@ -5,7 +5,7 @@ too, goes on from there. A step that is repeated writes the same keys with the s
 """
 
 import json
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -86,41 +86,85 @@ def _stream_database(
 ) -> None:
     while not (position.begun and position.cursor == "0"):
         session.ask("SELECT", position.database)
-        cursor = position.cursor
-        keys = sent = 0
-        for _ in range(STEPS_PER_NOTE):
-            following, found = session.ask("SCAN", cursor, "COUNT", SCAN_COUNT)
-            cursor = following.decode()
-            groups: dict[str, list[bytes]] = defaultdict(list)
-            for key in found:
-                groups[route.of(key)].append(key)
-            for name, group in groups.items():
-                number, size = _send(session, feeds[name], group)
-                keys, sent = keys + number, sent + size
-                watch(number, size)
-            if cursor == "0":
-                break
-        for feed in feeds.values():
-            feed.settle()
-        position.cursor, position.begun = cursor, True
-        position.keys += keys
-        position.bytes += sent
+        stretch = _Stretch(session, feeds, route, watch)
+        position.cursor, position.begun = stretch.run(position.cursor), True
+        position.keys += stretch.keys
+        position.bytes += stretch.bytes
         notes.write("position", asdict(position))
 
 
-def _send(session: Session, feed: Feed, keys: list[bytes]) -> tuple[int, int]:
-    """Pass keys on to one target; returns how many and how many bytes."""
-    number = size = 0
-    while keys:
+class _Stretch:
+    """What is passed on between two notes: `STEPS_PER_NOTE` steps of SCAN.
+
+    The scratch server is asked one step ahead, so that it packs keys while what it packed before is passed on. `_asked` is what
+    it has not answered yet, in order: None for a step of SCAN, else the keys of one target that it packs.
+    """
+
+    def __init__(self, session: Session, feeds: Mapping[str, Feed], route: Route, watch: Watch) -> None:
+        self._session, self._feeds, self._route, self._watch = session, feeds, route, watch
+        self._asked: deque[tuple[str, list[bytes]] | None] = deque()
+        self._large: list[tuple[Feed, bytes, str, int]] = []
+        self.keys = self.bytes = 0
+
+    def run(self, cursor: str) -> str:
+        """Pass on what SCAN finds from `cursor` on; returns the cursor to go on from, when everything has arrived."""
+        steps = 0
         try:
-            commands, count, looked_at, large = session.ask("EVAL_RO", PACK, 0, PACK_BYTES, LARGE_BYTES, *keys)
-        except Refused as error:
-            raise feed.refusal(error) from None
-        feed.push(commands, count)
-        for key, kind, expiry in large:
+            self._ask_step(cursor)
+            while self._asked:
+                asked = self._asked[0]
+                answer = self._answer(asked)
+                if asked is None:
+                    following, found = answer
+                    cursor, steps = following.decode(), steps + 1
+                    if cursor != "0" and steps < STEPS_PER_NOTE:
+                        self._ask_step(cursor)
+                    for name, group in self._by_target(found).items():
+                        self._ask_pack(name, group)
+                else:
+                    self._pass_on(*asked, *answer)
+        except BaseException:
+            self._session.skip(len(self._asked))  # the connection is used again, after a failover of a target
+            raise
+        for feed, key, kind, expiry in self._large:
             feed.settle()
-            size += copy_in_parts(session, feed, key, kind.decode(), int(expiry))
-        number += count + len(large)
-        size += len(commands)
-        keys = keys[looked_at:]
-    return number, size
+            self._told(1, copy_in_parts(self._session, feed, key, kind, expiry))
+        for feed in self._feeds.values():
+            feed.settle()
+        return cursor
+
+    def _answer(self, asked: tuple[str, list[bytes]] | None) -> Any:
+        try:
+            return self._session.receive()
+        except Refused as error:
+            if asked is None:
+                raise
+            raise self._feeds[asked[0]].refusal(error) from None
+        finally:
+            self._asked.popleft()
+
+    def _ask_step(self, cursor: str) -> None:
+        self._session.send("SCAN", cursor, "COUNT", SCAN_COUNT)
+        self._asked.append(None)
+
+    def _ask_pack(self, name: str, keys: list[bytes]) -> None:
+        self._session.send("EVAL_RO", PACK, 0, PACK_BYTES, LARGE_BYTES, *keys)
+        self._asked.append((name, keys))
+
+    def _by_target(self, keys: list[bytes]) -> dict[str, list[bytes]]:
+        groups: dict[str, list[bytes]] = defaultdict(list)
+        for key in keys:
+            groups[self._route.of(key)].append(key)
+        return groups
+
+    def _pass_on(self, name: str, keys: list[bytes], commands: bytes, count: int, looked_at: int, large: list[Any]) -> None:
+        if rest := keys[looked_at:]:
+            self._ask_pack(name, rest)
+        self._feeds[name].push(commands, count)
+        self._large += [(self._feeds[name], key, kind.decode(), int(expiry)) for key, kind, expiry in large]
+        self._told(count, len(commands))
+
+    def _told(self, keys: int, size: int) -> None:
+        self.keys += keys
+        self.bytes += size
+        self._watch(keys, size)

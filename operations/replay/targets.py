@@ -16,6 +16,7 @@ from operations.reshard.wire import KeyLink
 
 MOVED_WORDS = ("MOVED", "ASK", "You can't write against", "Hash slot not served", "cluster is down", "MASTER is down", "TRYAGAIN")
 """Answers that say that another node is in charge now, or will be soon. redis-py takes the code of most off."""
+REPLY_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -75,14 +76,21 @@ class Feed(KeyLink):
         self._waiting = count
 
     def settle(self) -> None:
-        """Take in what the server answered. Raises Moved when it is not in charge any more, CheckFailed for other refusals."""
+        """Take in what the server answered. Raises Moved when it is not in charge any more, CheckFailed for other refusals.
+
+        Each of the commands is answered by one line, so lines are counted: redis-py would take as long as the servers themselves.
+        """
         problem: Refused | None = None
+        rest = b""
         try:
             while self._waiting:
-                answer = self._read()
-                self._waiting -= 1
-                if problem is None and isinstance(answer, Refused):
-                    problem = answer
+                data = self._connection._sock.recv(REPLY_BYTES)
+                if not data:
+                    raise ConnectionError("it closed the connection")
+                *lines, rest = (rest + data).split(b"\r\n")
+                self._waiting -= len(lines)
+                refused = (Refused(line[1:].decode(errors="replace")) for line in lines if line.startswith(b"-"))
+                problem = problem or next(refused, None)
         except Exception as error:
             self._lost(error)
         if problem is not None:

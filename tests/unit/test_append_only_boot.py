@@ -51,3 +51,33 @@ def test_on_a_volume_without_a_note_the_newest_data_counts(log: int, snapshot: i
 
 def test_an_empty_node_that_ran_with_a_log_keeps_it(tmp_path: Path) -> None:
     assert started_with(tmp_path, "yes", noted="yes") == "yes"
+
+
+ASKED = """
+say() { :; }; replace() { printf '%s\\n' "$2" > "$1"; }
+. "$1"
+primary_elsewhere() { echo 10.0.0.9; }
+wait_for_failover() { touch "$DATA/waited"; }
+own_lines() { :; }
+settle_role; cp "$DATA/server.conf" "$DATA/first"; [ ! -e "$DATA/waited" ] || touch "$DATA/waited-first"
+settle_role
+"""
+
+
+@pytest.mark.parametrize("restored", [True, False])
+def test_a_primary_asks_who_took_over_but_not_at_the_one_start_after_a_restore_that_stopped_all_others(
+    restored: bool, tmp_path: Path
+) -> None:
+    data, shared = tmp_path / "data", tmp_path / "shared"
+    data.mkdir()
+    shared.mkdir()
+    (shared / "declared.conf").write_text("appendonly no\n")
+    (data / "server.conf").write_text("appendonly no\n")
+    if restored:
+        (data / "restored").write_text("20260101\n")
+    env = {**os.environ, "DATA": str(data), "shared": str(shared), "PORT": "6379", "TOPOLOGY": "sentinel",
+           "RESTART": "after-failover"}  # fmt: skip
+    subprocess.run(["sh", "-uc", ASKED, "sh", str(ROLE)], env=env, check=True)
+    assert ("replicaof" in (data / "first").read_text()) is not restored
+    assert "replicaof 10.0.0.9 6379" in (data / "server.conf").read_text()
+    assert (data / "waited-first").exists() is not restored

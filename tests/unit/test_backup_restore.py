@@ -132,6 +132,7 @@ def test_replicas_are_emptied_and_all_volumes_fenced(volumes: Path) -> None:
     assert not (volumes / "two" / "appendonlydir").exists()
     assert (volumes / "two" / "nodes.conf").exists()
     assert [(volumes / name / "fenced").read_text() for name in ("one", "two")] == ["20260101\n"] * 2
+    assert [(volumes / name / "restored").exists() for name in ("one", "two")] == [True, False]
 
 
 @pytest.mark.parametrize("stored", [b"REDIS dat", b"REDIS dbta", b"REDIS data and more"])
