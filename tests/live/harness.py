@@ -276,7 +276,8 @@ class Stack:
         for container in client.containers.list(all=True, filters={"label": f"{BACKUP}={self.name}"}, ignore_removed=True):
             with contextlib.suppress(NotFound, APIError):
                 container.remove(force=True)
-        for name in (home_volume(self.name), repository_volume(self.name), archive_volume(self.name)):
+        moments = [volume.name for volume in client.volumes.list(filters={"label": f"{BACKUP}={self.name}"})]
+        for name in (home_volume(self.name), repository_volume(self.name), archive_volume(self.name), *moments):
             with contextlib.suppress(NotFound, APIError):
                 client.volumes.get(name).remove()
 

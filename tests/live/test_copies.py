@@ -8,6 +8,7 @@ import pytest
 from operations.clients import application_client
 from tests.live.contents import contents, fill_all_types
 from tests.live.harness import Stack, fresh_name, throw_away_stack
+from tests.live.test_archive_agent import in_repository
 
 pytestmark = [pytest.mark.live, pytest.mark.full]
 
@@ -47,6 +48,26 @@ def test_a_rehearsal_is_run_when_it_is_due_and_status_says_when(stack: Stack) ->
     stack.script("backup", "rehearse", "--if-due").ok().says("was rehearsed")
     stack.script("backup", "rehearse", "--if-due").ok().says("no rehearsal is due before")
     stack.script("status").ok().says("rehearsal due 20")
+
+
+def test_a_rehearsal_that_fails_turns_the_stack_red_and_leaves_nothing_behind(stack: Stack) -> None:
+    in_repository(stack, "mv /repository/data /repository/away; mkdir /repository/data")
+    try:
+        stack.script("backup", "rehearse").failed(10).says("the rehearsal of backup", "failed")
+        stack.script("status").failed(10).says("the last rehearsal failed")
+        assert [name for name in stack.leftovers() if "rehearsal" in name] == []
+    finally:
+        in_repository(
+            stack, "cp -a /repository/data/. /repository/away; rm -r /repository/data; mv /repository/away /repository/data"
+        )
+    stack.script("backup", "rehearse").ok()
+    stack.script("status").ok()
+
+
+def test_status_reminds_until_the_key_was_exported(stack: Stack) -> None:
+    assert "export-key" in stack.script("status").ok().text
+    stack.script("backup", "export-key", text="correct horse battery").ok()
+    assert "export-key" not in stack.script("status").ok().text
 
 
 def test_a_backup_becomes_a_new_cluster_of_so_many_shards(stack: Stack, copy: Stack) -> None:
