@@ -8,6 +8,7 @@ all of them. Ratios are operations per second against the bare commands, sent on
 that do not need each other's answers in one pipeline: faster, but not atomic either.
 """
 
+import importlib.util
 import itertools
 import json
 import os
@@ -51,6 +52,8 @@ Send = Callable[..., list[Any]]
 """Sends commands, each a tuple of words, and returns their replies."""
 Ways = Mapping[str, Operation]
 PREFIX = "redis-topologies:bench"
+BARE = f"{PREFIX}:{{ours}}:bare"
+"""In the slot of the careful ways: in a cluster both have to go to the same node."""
 MUCH = 1_000_000_000
 HEARD_SECONDS = 5.0
 FIELDS = {"user": "42", "seen": "now"}
@@ -74,16 +77,15 @@ def bare_ways(client: Any, operation: Callable[[Send], object]) -> Ways:
 
 def lock(client: Any) -> Ways:
     """Take and give back."""
-    ours, theirs = FencedLock(client, "ours", 10, prefix=PREFIX), client.lock(f"{PREFIX}:{{theirs}}", timeout=10)
+    ours, theirs = FencedLock(client, "ours", 10, prefix=PREFIX), client.lock(f"{BARE}:lock", timeout=10)
 
     def careful() -> None:
         assert ours.acquire() is not None
         ours.release()
 
     def bare(send: Send) -> None:
-        key = f"{PREFIX}:{{bare}}"
-        send(("SET", key, "owner", "NX", "PX", 10_000), ("INCR", f"{key}:token"))
-        send(("GET", key), ("DEL", key))
+        send(("SET", BARE, "owner", "NX", "PX", 10_000), ("INCR", f"{BARE}:token"))
+        send(("GET", BARE), ("DEL", BARE))
 
     def library() -> None:
         theirs.acquire(blocking=False)
@@ -94,12 +96,12 @@ def lock(client: Any) -> Ways:
 
 def bare_jobs(client: Any) -> Ways:
     """Put, take, done."""
-    numbers, key = itertools.count(), f"{PREFIX}:{{bare}}:stream"
+    numbers, key = itertools.count(), f"{BARE}:stream"
     client.xgroup_create(key, GROUP, "0", mkstream=True)
 
     def bare(send: Send) -> None:
         number = next(numbers)
-        put = ("SET", f"{PREFIX}:{{bare}}:{number}", 1, "NX", "EX", 600)
+        put = ("SET", f"{BARE}:{number}", 1, "NX", "EX", 600)
         send(put, ("XADD", key, "*", "job", number, "body", "body"))
         abandoned = ("XAUTOCLAIM", key, GROUP, "worker", 30_000, "0", "COUNT", 1)
         _, entry = send(abandoned, ("XREADGROUP", "GROUP", GROUP, "worker", "COUNT", 1, "STREAMS", key, ">"))
@@ -142,7 +144,7 @@ def behind(client: Any) -> Ways:
 def broadcast(client: Any) -> Ways:
     """One message, said and heard."""
     numbers, ours = itertools.count(), Channel(client, "ours", prefix=PREFIX)
-    key, places = f"{PREFIX}:{{bare}}", {"ours": "0", "bare": "0-0"}
+    places = {"ours": "0", "bare": "0-0"}
 
     def careful() -> None:
         ours.publish(str(next(numbers)), "body")
@@ -151,9 +153,9 @@ def broadcast(client: Any) -> Ways:
 
     def bare(send: Send) -> None:
         number = next(numbers)
-        publish = ("XADD", key, "MAXLEN", "~", 10_000, "*", "n", number, "b", "body")
-        once = ("SET", f"{key}:once:{number}", 1, "NX", "EX", 600)
-        *_, heard = send(once, publish, ("XRANGE", key, f"({places['bare']}", "+", "COUNT", 100))
+        publish = ("XADD", BARE, "MAXLEN", "~", 10_000, "*", "n", number, "b", "body")
+        once = ("SET", f"{BARE}:once:{number}", 1, "NX", "EX", 600)
+        *_, heard = send(once, publish, ("XRANGE", BARE, f"({places['bare']}", "+", "COUNT", 100))
         places["bare"] = heard[-1][0].decode()
 
     def subscribed(channel: PubSubChannel) -> Operation:
@@ -167,21 +169,21 @@ def broadcast(client: Any) -> Ways:
 
         return said_and_heard
 
-    plain, sharded = PubSubChannel(client, "plain", PREFIX), ShardedPubSubChannel(client, "sharded", PREFIX)
+    plain, sharded = PubSubChannel(client, "ours", PREFIX), ShardedPubSubChannel(client, "ours", PREFIX)
     return {"careful": careful, **bare_ways(client, bare), "PUBLISH": subscribed(plain), "SPUBLISH": subscribed(sharded)}
 
 
 def flags(client: Any) -> Ways:
     """One decision, of an instance that looks after its copy."""
-    ours, key = Flags(client, "ours", {"flag": "off"}, prefix=PREFIX), f"{PREFIX}:{{bare}}"
+    ours = Flags(client, "ours", {"flag": "off"}, prefix=PREFIX)
     ours.declare("flag", "on", 1)
-    client.hset(key, "flag", "on")
+    client.hset(BARE, "flag", "on")
 
     def careful() -> None:
         ours.refresh()
         assert ours.get("flag") == "on"
 
-    return {"careful": careful, "bare": lambda: client.hget(key, "flag").decode()}
+    return {"careful": careful, "bare": lambda: client.hget(BARE, "flag").decode()}
 
 
 def flag_change(client: Any) -> Ways:
@@ -189,8 +191,7 @@ def flag_change(client: Any) -> Ways:
     numbers, ours = itertools.count(1), Flags(client, "ours", {"flag": "off"}, prefix=PREFIX)
 
     def bare(send: Send) -> None:
-        key, number = f"{PREFIX}:{{bare}}", next(numbers)
-        send(("HGET", key, "flag:version"), ("HSET", key, "flag", "on", "flag:version", number))
+        send(("HGET", BARE, "flag:version"), ("HSET", BARE, "flag", "on", "flag:version", next(numbers)))
 
     return {"careful": lambda: ours.declare("flag", "on", next(numbers)), **bare_ways(client, bare)}
 
@@ -198,8 +199,8 @@ def flag_change(client: Any) -> Ways:
 def cache(client: Any) -> Ways:
     """A hit."""
     ours = Cache(client, lambda _key: (1, "x" * 200), fresh_seconds=3600, prefix=PREFIX)
-    client.set(f"{PREFIX}:{{bare}}", "x" * 200, px=3_600_000)
-    return {"careful": lambda: ours.get("ours").value, "bare": lambda: client.get(f"{PREFIX}:{{bare}}").decode()}
+    client.set(BARE, "x" * 200, px=3_600_000)
+    return {"careful": lambda: ours.get("ours").value, "bare": lambda: client.get(BARE).decode()}
 
 
 def cache_miss(client: Any) -> Ways:
@@ -220,19 +221,22 @@ def limiter(client: Any) -> Ways:
     """One question, never refused."""
     ways: dict[str, Operation] = {}
     for name, kind in (("careful", FixedWindow), ("careful, sliding", SlidingWindow), ("careful, bucket", TokenBucket)):
-        limiter = kind(client, 1_000_000, 0.05, PREFIX)
-        ways[name] = lambda limiter=limiter, name=name: limiter.ask(name)  # type: ignore[misc]
+        limiter = kind(client, 1_000_000, 0.05, f"{PREFIX}:{name}")
+        ways[name] = lambda limiter=limiter: limiter.ask("ours")  # type: ignore[misc]
 
-    key = f"{PREFIX}:{{bare}}:count"
-    ways |= bare_ways(client, lambda send: send(("INCR", key), ("EXPIRE", key, 1)))
+    ways |= bare_ways(client, lambda send: send(("INCR", BARE), ("EXPIRE", BARE, 1)))
     storage, item = storage_on(client, PREFIX), limits.RateLimitItemPerSecond(MUCH)
     fixed, moving = limits.strategies.FixedWindowRateLimiter(storage), limits.strategies.MovingWindowRateLimiter(storage)
-    return {**ways, "limits, fixed": lambda: fixed.hit(item, "theirs"), "limits, moving": lambda: moving.hit(item, "moving")}
+    return {
+        **ways,
+        "limits, fixed": lambda: fixed.hit(item, "{ours}"),
+        "limits, moving": lambda: moving.hit(item, "{ours}:moving"),
+    }
 
 
 def session(client: Any) -> Ways:
     """One use of a session."""
-    ours, key = Sessions(client, 600, prefix=PREFIX), f"{PREFIX}:{{bare}}:session"
+    ours, key = Sessions(client, 600, prefix=PREFIX), f"{BARE}:session"
     ours.start("ours", FIELDS)
     client.hset(key, mapping=FIELDS)
 
@@ -246,8 +250,7 @@ def leaderboard(client: Any) -> Ways:
     numbers, ours = itertools.count(), Board(client, "ours", prefix=PREFIX)
 
     def bare(send: Send) -> None:
-        key = f"{PREFIX}:{{bare}}"
-        send(("SET", f"{key}:once:{next(numbers)}", 1, "NX", "EX", 600), ("ZINCRBY", f"{key}:board", 1, "player"))
+        send(("SET", f"{BARE}:once:{next(numbers)}", 1, "NX", "EX", 600), ("ZINCRBY", f"{BARE}:board", 1, "player"))
 
     return {"careful": lambda: ours.add("player", 1, str(next(numbers))), **bare_ways(client, bare)}
 
@@ -257,7 +260,7 @@ def visits(client: Any) -> Ways:
     numbers, ours = itertools.cycle(range(100_000)), Visits(client, "ours", prefix=PREFIX)
 
     def bare(send: Send) -> None:
-        number, about, bits = next(numbers), f"{PREFIX}:{{bare}}:about", f"{PREFIX}:{{bare}}:bits"
+        number, about, bits = next(numbers), f"{BARE}:about", f"{BARE}:bits"
         send(
             ("PFADD", about, number), ("SETBIT", bits, number, 1), ("EXPIRE", about, KEPT_SECONDS), ("EXPIRE", bits, KEPT_SECONDS)
         )
@@ -266,7 +269,7 @@ def visits(client: Any) -> Ways:
 
 
 def near(client: Any) -> Ways:
-    """An answer from memory, beside redis-py's own cache, and a request."""
+    """An answer from memory, beside redis-py's own cache, one by cachetools where it is installed, and a request."""
     tier = Near(3600)
     options = {**client.get_connection_kwargs(), "protocol": 3} if isinstance(client, redis.Redis) else None
     if options is None:
@@ -275,11 +278,22 @@ def near(client: Any) -> Ways:
     rows = NearRows(redis.Redis(cache=tier, **options), tier, PREFIX)
     theirs = redis.Redis(cache=DefaultCache(CacheConfig()), **options)
     rows.set("ours", "x" * 200)
-    return {
+    ways: dict[str, Operation] = {
         "careful": lambda: rows.get("ours"),
         "bare": lambda: client.get(f"{PREFIX}:{{ours}}"),
         "redis-py cache": lambda: theirs.get(f"{PREFIX}:{{ours}}"),
     }
+    if importlib.util.find_spec("cachetools"):  # nothing else needs it: pip install cachetools
+        memory = importlib.import_module("cachetools").TTLCache(10_000, 1.0)
+
+        def remembered() -> object:
+            try:
+                return memory["ours"]
+            except KeyError:
+                return memory.setdefault("ours", client.get(f"{PREFIX}:{{ours}}"))
+
+        ways["cachetools"] = remembered
+    return ways
 
 
 def bloom(client: Any) -> Ways:
@@ -296,7 +310,7 @@ def bloom(client: Any) -> Ways:
 
 def series(client: Any) -> Ways:
     """One measurement."""
-    numbers, ours, key = itertools.count(1), Series(client, "ours", prefix=PREFIX), f"{PREFIX}:{{bare}}:series"
+    numbers, ours, key = itertools.count(1), Series(client, "ours", prefix=PREFIX), f"{BARE}:series"
 
     def bare(send: Send) -> None:
         number = next(numbers)

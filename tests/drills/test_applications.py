@@ -1,6 +1,6 @@
 """Uses of Redis through drills: careful ones hold, every careless twin is caught, and keys of strangers stay as they are.
 
-Drills with uses are part of the full run: several instances of every use take a processor of their own.
+Drills with uses are part of the full run, but for one: several instances of every use take a processor of their own.
 """
 
 from collections.abc import Callable, Iterator
@@ -80,7 +80,6 @@ class Applications:
         assert set(found) == set(names)
         return found
 
-    @pytest.mark.full
     def test_careful_uses_hold_and_strangers_are_not_touched(self, stack: Stack, tmp_path: Path, record_property: Any) -> None:
         access = stack.access()
         stack.wait_healthy(access, HEALTHY_SECONDS)

@@ -14,6 +14,8 @@ import pytest
 
 from drills.checkers.base import Verdict
 from drills.faults.elsewhere import kept_volume
+from drills.journal import worst_uses
+from drills.uses.catalogue import CAREFUL
 from operations.backup.launch import home_volume
 from operations.errors import ExitCode
 from operations.inventory import Topology
@@ -69,6 +71,15 @@ class DataLoss:
         assert found["check lost"][0] is Verdict.FALSE, "else nothing was lost at all, and nothing brought back"
         stages = [mark["stage"] for mark in journal.repetitions[0].drawing["marks"] if mark["what"] == "fault"]
         assert stages[:2] == ["cut", "inject"]
+
+    @pytest.mark.full
+    def test_careful_uses_hold_while_everything_is_lost_and_restored(self, stack: Stack, tmp_path: Path) -> None:
+        if self.remote:
+            pytest.skip("where a backup comes from makes no difference to applications")
+        result = run_drill(stack, "lose-everything", tmp_path, "--workload", "all", seconds=420)
+        found = {use.name: use for use, _ in worst_uses(journal_of(result, tmp_path))}
+        assert set(found) == set(CAREFUL)
+        assert [f"{use.name}: {use.sentence}" for use in found.values() if use.verdict != "true"] == [], result.told()
 
     def refused(self, name: str) -> str:
         """Why a drill is not for such a stack, or nothing."""
