@@ -97,12 +97,7 @@ class Load:
 
 def plain_client(access: Access) -> TopologyClient:
     """An application's client that never repeats a write."""
-    options: dict[str, Any] = {"decode_responses": True}
-    if access.inventory.topology == "cluster":
-        options["cluster_error_retry_attempts"] = 0
-    else:
-        options["retry"] = Retry(NoBackoff(), 0)
-    return application_client(access, timeouts=Timeouts(1.0, 2.0), **options)
+    return application_client(access, timeouts=Timeouts(1.0, 2.0), decode_responses=True, retry=Retry(NoBackoff(), 0))
 
 
 def lost(access: Access, ledger: Ledger) -> list[str]:
