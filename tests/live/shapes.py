@@ -6,9 +6,10 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from tests.live.harness import ROOT, Stack, engine
+from tests.live.harness import ROOT, TAIL_CHARACTERS, Stack, engine
 from topologies.engine import read_file
 
+UP_LOG = "up.log"
 IMAGE = "redis-topologies/node:redis-8.0"
 SMALL = {"memory": {"maxmemory": "64mb"}, "replication": {"backlog": "4mb"}}
 CLUSTER: dict[str, Any] = {"topology": "cluster", "shards": 3, "replicas": 1, "cluster": {"node_timeout_seconds": 10}, **SMALL}
@@ -37,17 +38,17 @@ def reshape(stack: Stack, **fields: Any) -> Any:
 
 
 def start_up(stack: Stack) -> subprocess.Popen[bytes]:
-    """`pulumi up` in the background, in a session of its own."""
+    """`pulumi up` in the background, in a session of its own; what it prints goes to a file (`told_by_up`)."""
     command = ["pulumi", "up", "--yes", "--skip-preview", "--suppress-outputs", "--non-interactive", "--stack", stack.name]
-    return subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env=stack.env,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    with (stack.folder / UP_LOG).open("wb") as log:
+        return subprocess.Popen(
+            command, cwd=ROOT, env=stack.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        )
+
+
+def told_by_up(stack: Stack) -> str:
+    """The last that a `pulumi up` in the background printed."""
+    return (stack.folder / UP_LOG).read_text(errors="replace")[-TAIL_CHARACTERS:]
 
 
 def kill_after(process: subprocess.Popen[bytes], seconds: float) -> bool:

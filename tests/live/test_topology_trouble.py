@@ -21,7 +21,17 @@ from tests.live.faults import roles
 from tests.live.harness import Stack
 from tests.live.ledger import BATCH, Ledger, Load, fill, lost
 from tests.live.movers import assert_whole, look
-from tests.live.shapes import CLUSTER, SMALL, assert_kept, data_containers, dynamic_providers, kill_after, reshape, start_up
+from tests.live.shapes import (
+    CLUSTER,
+    SMALL,
+    assert_kept,
+    data_containers,
+    dynamic_providers,
+    kill_after,
+    reshape,
+    start_up,
+    told_by_up,
+)
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.live, pytest.mark.full]
@@ -81,12 +91,13 @@ def has_ended(process: subprocess.Popen[bytes]) -> bool:
     return process.poll() is not None
 
 
-def await_journal(access: Access, ended: Callable[[], bool]) -> None:
+def await_journal(access: Access, ended: Callable[[], bool], told: Callable[[], str] = str) -> None:
+    """Wait until slots move; `told` gives what the mover printed, for when it ends before."""
     client: Any = application_client(access)
 
     def missing() -> str:
         begun = client.hexists(KEY, "journal")
-        assert begun or not ended(), "`pulumi up` ended before a move of slots was seen"
+        assert begun or not ended(), f"`pulumi up` ended before a move of slots was seen:\n{told()}"
         return "" if begun else "no journal yet"
 
     wait_until("a move of slots", missing, JOURNAL_SECONDS, poll_seconds=0.005)
@@ -106,7 +117,7 @@ def test_a_primary_that_dies_in_the_middle_only_delays_the_change(make: Make, sh
         stack.configure(shards=str(goal))
         with Load(access, f"to {goal}", WRITERS) as load:
             process = start_up(stack)
-            await_journal(access, partial(has_ended, process))
+            await_journal(access, partial(has_ended, process), partial(told_by_up, stack))
             stack.container(victim).kill()
             stack.wait_promoted(access, victim, PATIENCE_SECONDS)
             stack.container(victim).start()
