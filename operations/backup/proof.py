@@ -64,7 +64,7 @@ def compare_with_stack(manifest: Manifest, access: Access, targets: Mapping[str,
     if manifest.digest is None:
         return None
     known = reduce(add, (of_data(manifest.digest["shards"][str(shard.shard)]) for shard in targets.values()))
-    found = compare(known, digest_stack(access, known.boundaries_ms, only=targets).total)
+    found = compare(known, digest_stack(access, known.boundaries_ms, only=targets, gently=False).total)
     require_equal(found, f"stack {access.inventory.stack} does not hold what backup {manifest.id} holds (these and it)")
     return found
 

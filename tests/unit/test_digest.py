@@ -19,9 +19,11 @@ from operations.digest.definition import (
     of_data,
     sum_records,
 )
+from operations.digest.live import width
 from operations.digest.reader import Counters, databases
 from operations.errors import InvalidInput
 from tests.digest_reference import Hash, Value, kind_of, reference
+from tests.unit.states import inventory_of
 
 NOW_MS = 1_800_000_000_000
 BOUNDARIES = boundaries_from(NOW_MS)
@@ -156,3 +158,14 @@ def test_counters_tell_writes_expiry_and_a_reset() -> None:
 
 def test_databases_are_read_from_info() -> None:
     assert databases({"db10": "keys=1", "db2": "keys=1", "dbs": "x", "role": "master"}) == [2, 10]
+
+
+@pytest.mark.parametrize(("processors", "at_once"), [(1, 1), (2, 1), (3, 2), (16, 3)])
+def test_a_digest_leaves_one_processor_of_this_machine_to_the_clients(processors: int, at_once: int) -> None:
+    primaries = inventory_of("cluster").data_nodes[:3]
+    assert width(primaries, processors) == at_once
+
+
+def test_servers_elsewhere_are_all_read_at_the_same_time() -> None:
+    nodes = [node.model_copy(update={"host": "192.0.2.1"}) for node in inventory_of("cluster").data_nodes]
+    assert width(nodes, 2) == len(nodes)
