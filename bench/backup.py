@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Measures backups next to what people do by hand, alternating in one run on one stack: BGSAVE and a copy, `redis-cli --rdb`.
 
-usage: bench/backup.py [large|small] [--repeat N] [--keys N] [--out FILE]
+usage: bench/backup.py [large|small] [backups] [latency] [restores] [--repeat N] [--keys N] [--out FILE]
 
 large: values of 1 KB, unique and incompressible; small: 20 bytes. The engine writes without compression. A writer sets keys all
 the time while the latencies with and without a backup are taken. A tenth of the keys is written anew before each backup, so that
-deduplication helps as it does in life; the first one stores everything and stands apart.
+deduplication helps as it does in life; the first one stores everything and stands apart. "restic alone" stores a file of the same
+data in a repository of its own: what nobody who encrypts with it can be faster than.
 """
 
 import json
@@ -182,7 +183,19 @@ def client_container(place: Place, script: str, *volumes: str) -> str:
     return subprocess.run([*command, script], env=environment, check=True, capture_output=True, text=True).stdout.strip()
 
 
-WAYS: tuple[Callable[[Place, NodeEntry], Taken], ...] = (ours, bgsave_and_copy, redis_cli)
+def restic_store(place: Place, replica: NodeEntry) -> Taken:
+    """restic's own time to store a file of the same data, without the start of its container."""
+    script = (
+        f"redis-cli --user backup -h {replica.address} -p {replica.port} --rdb {OUT}/copy.rdb >/dev/null 2>&1 && sync && "
+        f"export RESTIC_PASSWORD=bench RESTIC_REPOSITORY={OUT}/own RESTIC_CACHE_DIR=/tmp/cache && restic init >/dev/null && "
+        "began=$(date +%s%N) && restic backup --quiet --stdin --stdin-filename dump.rdb --compression off "
+        f"< {OUT}/copy.rdb && echo $(stat -c %s {OUT}/copy.rdb) $(($(date +%s%N) - began)); rm -rf {OUT}/own {OUT}/copy.rdb"
+    )
+    size, nanoseconds = client_container(place, script).split()
+    return Taken("restic alone", int(size), int(nanoseconds) / 1e9)
+
+
+WAYS: tuple[Callable[[Place, NodeEntry], Taken], ...] = (ours, bgsave_and_copy, redis_cli, restic_store)
 
 
 def load_seconds(primary: NodeEntry) -> float:
@@ -225,6 +238,7 @@ def primary_and_replica(access: Access) -> tuple[NodeEntry, NodeEntry]:
 
 def main(
     case: Annotated[str, typer.Argument(metavar="large|small")] = "large",
+    parts: Annotated[list[str] | None, typer.Argument(metavar="[backups] [latency] [restores]")] = None,
     repeat: Annotated[int, typer.Option(min=1)] = 3,
     keys: Annotated[int, typer.Option(help="Keys instead of the case's own number.")] = 0,
     out: Annotated[Path | None, typer.Option(help="File for the raw figures.")] = None,
@@ -240,51 +254,94 @@ def main(
         stack.wait_healthy(access, 60)
         place = Place(stack.name, BackupSettings.model_validate(spec["backup"]), access)
         primary, replica = primary_and_replica(access)
+        console.print(f"{count:,} keys of {size} bytes", markup=False)
+        facts = {"date": time.strftime("%Y-%m-%d"), "machine": platform.platform(), "cores": os.cpu_count(), "case": case}
+        raw: dict[str, Any] = {**facts, "keys": count, "value_bytes": size}
         try:
             write(access, 0, count, size)
-            first = ours(place, replica)
-            runs: list[Taken] = []
-            during: list[float] = []
-            for number in range(repeat):
-                for way in WAYS:
-                    write(access, count // 10 * (number % 10), count // 10, size)
-                    runs.append(way(place, replica))
-                    console.print(f"{runs[-1].way}: {runs[-1].rate:.0f} MB/s", markup=False)
-            quiet: list[float] = []
-            for _ in range(repeat):
-                write(access, 0, count // 10, size)
-                with Writer(access, primary) as alone:
-                    time.sleep(QUIET_SECONDS)
-                with Writer(access, primary) as busy:
-                    ours(place, replica)
-                quiet.append(alone.p99_ms)
-                during.append(busy.p99_ms)
-            manifest = Manifest.model_validate(run_job(place, "show", backup="latest"))
-            prove(place, access.inventory.engine.image, manifest, lambda _: None)
-            manifest = Manifest.model_validate(run_job(place, "show", backup="latest"))
-            back = [restored(place, primary, manifest, early=True) for _ in range(repeat)]
-            whole = restored(place, primary, manifest, early=False)
+            for part in parts or PARTS:
+                raw[part] = PARTS[part](Stand(place, access, primary, replica, count, size), repeat)
+                if out:
+                    out.write_text(json.dumps(raw, indent=1) + "\n")
         finally:
             remove_volume(f"redis-{stack.name}-repository-peer")
-        show(runs, first, quiet, during, back, whole)
-        if out:
-            facts = {"date": time.strftime("%Y-%m-%d"), "machine": platform.platform(), "cores": os.cpu_count(), "case": case}
-            raw = {**facts, "keys": count, "value_bytes": size, "first_mb_s": first.rate, "p99_quiet_ms": quiet,
-                   "p99_during_ms": during, "restores": back, "restore_with_digest": whole,
-                   "runs": [(run.way, run.bytes, run.seconds) for run in runs]}  # fmt: skip
-            out.write_text(json.dumps(raw, indent=1) + "\n")
+
+
+@dataclass(frozen=True)
+class Stand:
+    """Where the measurements are made: a stack with `count` keys of `size` bytes."""
+
+    place: Place
+    access: Access
+    primary: NodeEntry
+    replica: NodeEntry
+    count: int
+    size: int
+
+    def renew(self, number: int) -> None:
+        """Write a tenth of the keys anew."""
+        write(self.access, self.count // 10 * (number % 10), self.count // 10, self.size)
+
+
+def backups(stand: Stand, repeat: int) -> dict[str, Any]:
+    """All ways in turns."""
+    first = ours(stand.place, stand.replica)
+    make_console().print(f"first backup, everything new: {first.rate:.0f} MB/s")
+    runs: list[Taken] = []
+    for number in range(repeat):
+        for way in WAYS:
+            stand.renew(number)
+            runs.append(way(stand.place, stand.replica))
+            make_console().print(f"{runs[-1].way}: {runs[-1].rate:.0f} MB/s", markup=False)
+    show(runs)
+    return {"first_mb_s": first.rate, "runs": [(run.way, run.bytes, run.seconds) for run in runs]}
+
+
+MEANWHILE: dict[str, Callable[[Place, NodeEntry], object]] = {
+    "nothing": lambda *_: time.sleep(QUIET_SECONDS),
+    "backup.py create": ours,
+    "BGSAVE + copy": bgsave_and_copy,
+    "redis-cli --rdb": redis_cli,
+}
+
+
+def latency(stand: Stand, repeat: int) -> dict[str, Any]:
+    """p99 of a client's writes, in ms, while each of `MEANWHILE` goes on."""
+    found: dict[str, list[float]] = {}
+    for number in range(repeat):
+        stand.renew(number)
+        for name, during in MEANWHILE.items():
+            with Writer(stand.access, stand.primary) as writer:
+                during(stand.place, stand.replica)
+            found.setdefault(name, []).append(writer.p99_ms)
+    for name, values in found.items():
+        make_console().print(f"p99 of writes, {name}, ms: {spread(values)}", markup=False)
+    return {"p99_ms": found}
+
+
+def restores(stand: Stand, repeat: int) -> dict[str, Any]:
+    """Restores of the newest backup, let in early `repeat` times, and once until the digest was compared."""
+    place, image = stand.place, stand.access.inventory.engine.image
+    ours(place, stand.replica)
+    prove(place, image, Manifest.model_validate(run_job(place, "show", backup="latest")), lambda _: None)
+    manifest = Manifest.model_validate(run_job(place, "show", backup="latest"))
+    back = [restored(place, stand.primary, manifest, early=True) for _ in range(repeat)]
+    for name in back[0]:
+        make_console().print(f"restore, {name}: {spread([one[name] for one in back])}")
+    whole = restored(place, stand.primary, manifest, early=False)
+    make_console().print("restore, digest compared: " + ", ".join(f"{name} {value:.2f}" for name, value in whole.items()))
+    return {"early": back, "with_digest": whole}
+
+
+PARTS: dict[str, Callable[[Stand, int], dict[str, Any]]] = {"backups": backups, "latency": latency, "restores": restores}
 
 
 def remove_volume(name: str) -> None:
     subprocess.run(["docker", "volume", "rm", "--force", name], check=False, capture_output=True)
 
 
-def show(
-    runs: Sequence[Taken], first: Taken, quiet_ms: Sequence[float], during_ms: Sequence[float], back: Sequence[dict[str, float]],
-    whole: dict[str, float],
-) -> None:  # fmt: skip
-    """min / median / max of every way, and the ratios that the issue of this feature promised."""
-    console = make_console()
+def show(runs: Sequence[Taken]) -> None:
+    """min / median / max of every way, and the ratio of the medians."""
     table = Table(title="backup, MB/s of RDB")
     for name in ("way", "min", "median", "max", "ours / this"):
         table.add_column(name, justify="left" if name == "way" else "right")
@@ -295,12 +352,7 @@ def show(
     for way, found in rates.items():
         middle = statistics.median(found)
         table.add_row(way, f"{min(found):.0f}", f"{middle:.0f}", f"{max(found):.0f}", f"{mine / middle:.2f}")
-    console.print(table)
-    console.print(f"first backup, everything new: {first.rate:.0f} MB/s")
-    console.print(f"p99 of writes, ms: {spread(quiet_ms)} without, {spread(during_ms)} during a backup")
-    for name in back[0]:
-        console.print(f"restore, {name}: {spread([one[name] for one in back])}")
-    console.print("restore with its digest compared, s: " + ", ".join(f"{name} {value:.2f}" for name, value in whole.items()))
+    make_console().print(table)
 
 
 def spread(values: Sequence[float]) -> str:
