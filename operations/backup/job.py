@@ -4,6 +4,7 @@ One job at a time changes anything; the lock is the kernel's, so it ends with it
 """
 
 import base64
+import contextlib
 import json
 import os
 import signal
@@ -33,8 +34,18 @@ _WORD = threading.Event()
 """Set when whoever asked says that a job that is halfway may go on."""
 
 
+def stand_back() -> None:
+    """From now on this thread, and what it starts, gives its processor up at once to whoever else wants one: servers, clients.
+
+    A small share for the container alone does not do that: a server that wakes up would still wait for the end of a slice.
+    """
+    with contextlib.suppress(OSError):  # not every engine lets a container choose
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+
+
 def do_create(session: Session) -> dict[str, Any]:
     access = session.access()
+    stand_back()
     with session.home.lock("create"), ThreadPoolExecutor(1) as beside:
         before = make_id(time.time())
         if not ensure_password(session):
