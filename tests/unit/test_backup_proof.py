@@ -77,9 +77,7 @@ def test_a_snapshot_that_no_server_loads_is_marked_as_damaged(
 
 
 def stack_holds(monkeypatch: pytest.MonkeyPatch, found: Digest) -> Any:
-    monkeypatch.setattr(
-        proof, "digest_stack", lambda _access, _boundaries, only: StackDigest("shop", dict.fromkeys(only, found), 0.1, 0.001)
-    )
+    monkeypatch.setattr(proof, "digest_stack", lambda *_, only, **__: StackDigest("shop", dict.fromkeys(only, found), 0.1, 0.001))
     inventory = type("Inventory", (), {"stack": "shop"})
     return type("Access", (), {"inventory": inventory})
 
