@@ -37,17 +37,23 @@ class Change:
         return tuple(node for node in self.leaving if node.is_sentinel)
 
 
+Group = tuple[NodeState, list[NodeState]]
+"""A primary and its replicas."""
+
+
 @dataclass(frozen=True)
 class Departure:
     """What has to be done before nodes can leave.
 
     `switches` maps a primary that leaves to the replica that takes its place. `drained` are primaries that give all slots away.
-    `unsynced` are switches to replicas that lack writes. In words: `obstacles` make leaving impossible now, `problems` forbid it
-    because something could be lost.
+    `lent` maps replicas that stay, and that their shard can spare, to the primaries whose own replicas all leave. `unsynced` are
+    switches to replicas that lack writes. In words: `obstacles` make leaving impossible now, `problems` forbid it because
+    something could be lost.
     """
 
     switches: Mapping[str, str] = field(default_factory=dict)
     drained: tuple[str, ...] = ()
+    lent: Mapping[str, str] = field(default_factory=dict)
     unsynced: Mapping[str, str] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
     obstacles: tuple[str, ...] = ()
@@ -91,13 +97,13 @@ def _of_shards(observation: Observation, inventory: Inventory, leaving: set[str]
     """Groups of a primary and its replicas: those that keep nodes stay, as many as are declared; the others are drained."""
     states = {node.name: node for node in observation.nodes if node.cluster}
     views: dict[str, ClusterView] = {name: state.cluster for name, state in states.items() if state.cluster}
-    groups = [
+    groups: list[Group] = [
         (states[name], [states[other] for other, seen in views.items() if seen.me.primary_id == view.my_id])
         for name, view in views.items()
         if view.slots
     ]
 
-    def rank(group: tuple[NodeState, list[NodeState]]) -> tuple[bool, bool, int]:
+    def rank(group: Group) -> tuple[bool, bool, int]:
         primary, followers = group
         stays = primary.name not in leaving
         return not stays, not any(f.name not in leaving for f in followers), list(states).index(primary.name)
@@ -108,20 +114,56 @@ def _of_shards(observation: Observation, inventory: Inventory, leaving: set[str]
     ranked = sorted(groups, key=rank)
     kept, surplus = ranked[: len(inventory.shards)], ranked[len(inventory.shards) :]
     drained = tuple(primary.name for primary, _ in surplus)
-    found = _handed_over(kept, leaving, inventory)
-    return Departure(found.switches, drained, found.unsynced, found.problems)
+    short = [primary.name for primary, followers in kept if _falls_short(primary, followers, leaving, inventory)]
+    shard_of = {node.name: node.shard for node in inventory.data_nodes}
+    spare, later = _spare(views, kept, surplus, leaving, shard_of) if short else ([], [])
+    helped = short[: len(spare) + len(later)]
+    found = _handed_over([group for group in kept if group[0].name not in helped], leaving, inventory)
+    lent = dict(zip(spare, helped, strict=False))
+    return Departure(found.switches, drained, lent, found.unsynced, found.problems)
 
 
-def _handed_over(
-    groups: Collection[tuple[NodeState, list[NodeState]]], leaving: Collection[str], inventory: Inventory
-) -> Departure:
+def _staying(followers: Collection[NodeState], leaving: Collection[str]) -> tuple[list[NodeState], list[NodeState]]:
+    """The replicas that stay, and those of them that are in sync."""
+    staying = [node for node in followers if node.name not in leaving]
+    return staying, [node for node in staying if node.replication and node.replication.link_up]
+
+
+def _falls_short(primary: NodeState, followers: Collection[NodeState], leaving: Collection[str], inventory: Inventory) -> bool:
+    """A primary that stays, and none of whose replicas does."""
+    staying, _ = _staying(followers, leaving)
+    return bool(inventory.replicas and followers) and not staying and primary.name not in leaving
+
+
+def _spare(
+    views: Mapping[str, ClusterView],
+    kept: Collection[Group],
+    surplus: Collection[Group],
+    leaving: Collection[str],
+    shard_of: Mapping[str, int],
+) -> tuple[list[str], list[str]]:
+    """Replicas that stay and that nobody needs: those of now, and those of primaries that are drained first.
+
+    A failover lets the cluster move replicas between shards by itself, so that those that stay may stand where they are not
+    needed (`cluster-allow-replica-migration`). Of several with one primary its own shard's is the one that it needs.
+    """
+    later = [node.name for _, followers in surplus for node in _staying(followers, leaving)[0]]
+    needed = {
+        min(found, key=lambda node: shard_of.get(node.name) != shard_of.get(primary.name)).name
+        for primary, followers in kept
+        if (found := _staying(followers, leaving)[1] or _staying(followers, leaving)[0])
+    }
+    replicas = [name for name, view in views.items() if name not in leaving and not view.me.is_primary]
+    return [name for name in replicas if name not in needed and name not in later], later
+
+
+def _handed_over(groups: Collection[Group], leaving: Collection[str], inventory: Inventory) -> Departure:
     """Successors of primaries that leave, and shards that would keep no copy beside their primary."""
     switches: dict[str, str] = {}
     unsynced: dict[str, str] = {}
     problems: list[str] = []
     for primary, followers in groups:
-        staying = [node for node in followers if node.name not in leaving]
-        synced = [node for node in staying if node.replication and node.replication.link_up]
+        staying, synced = _staying(followers, leaving)
         if primary.name in leaving:
             if synced:
                 switches[primary.name] = max(synced, key=_offset).name
@@ -140,7 +182,7 @@ def _handed_over(
                 f"{', '.join(n.name for n in followers if n.name in leaving)} would leave {primary.name} without any synced "
                 "replica: its data would exist once only"
             )
-    return Departure(switches, (), unsynced, tuple(problems))
+    return Departure(switches, (), {}, unsynced, tuple(problems))
 
 
 def _offset(node: NodeState) -> int:

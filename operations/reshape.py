@@ -5,7 +5,7 @@ servers first, so an interrupted change is simply run again; slots have a journa
 """
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
 from operations.change import Change, decide_departure, departure, is_apart, widened, without_slots
@@ -21,7 +21,7 @@ from operations.reshard.plan import megabytes
 from operations.reshard.proposal import Proposal, Unfinished, propose
 from operations.reshard.run import abort, carry_out
 from operations.reshard.words import headline, memory_lines, move_lines
-from operations.steps import Addresses, act
+from operations.steps import Action, Addresses, act
 from operations.switchover import switchover
 
 Report = Callable[[str], None]
@@ -106,9 +106,26 @@ def _make_way(fleet: Fleet, whole: Access, target: Inventory, change: Change, re
         elif rebalance or found.drained:
             _move_slots(whole, without_slots(seen, found, change.leaving), report)
             rebalance = False
+        elif found.lent:
+            _lend(fleet, whole, seen, found.lent, report)
         else:
             return
     raise CheckFailed(f"nodes that leave became primaries again and again; {AGAIN}")
+
+
+def _lend(fleet: Fleet, whole: Access, seen: Observation, lent: Mapping[str, str], report: Report) -> None:
+    """Let replicas that are to spare follow primaries that would be left without any, and wait until they have copied."""
+    steps = []
+    for name, primary in lent.items():
+        view = seen.of(primary).cluster
+        if view is not None:
+            text = f"{name} becomes a replica of {primary}, whose own replicas leave"
+            report(text)
+            steps.append(Action(name, (("CLUSTER", "REPLICATE", view.my_id),), text))
+    refusals = act(fleet, steps, whole.credentials)
+    if refusals:
+        raise CheckFailed("\n".join(("no replica could be lent:", *(f"  - {refusal}" for refusal in refusals))))
+    reach_shape(fleet, whole, report)
 
 
 def _move_slots(access: Access, drained: Collection[str], report: Report) -> None:

@@ -276,3 +276,22 @@ def test_a_primary_without_a_synced_successor_leaves_only_when_that_is_accepted(
     access = stack.access()
     assert roles(access) == {"node-1": "primary"}
     assert lost(access, ledger) == []
+
+
+def test_replicas_that_stand_in_each_others_shard_cost_no_shard_its_copy_when_one_leaves(make: Make) -> None:
+    """As a cluster moves replicas by itself after a failover; here by hand."""
+    four = {**CLUSTER, "shards": 4}
+    stack = make(four)
+    access = stack.access()
+    ledger = fill(access, "before", KEYS)
+    live = look(access)
+    with Fleet(access, access.inventory.data_nodes) as fleet:
+        for follower, primary in (("node-1-2", "node-4-1"), ("node-4-2", "node-1-1")):
+            fleet.links[follower].ask("CLUSTER", "REPLICATE", live.node_id(primary))
+    stack.wait_healthy(access, PATIENCE_SECONDS)
+    with Load(access, "fewer", WRITERS) as fewer:
+        reshape(stack, **CLUSTER).says("node-1-2 becomes a replica of node-1-1, whose own replicas leave")
+    access = stack.access()
+    stack.wait_healthy(access, PATIENCE_SECONDS)
+    assert len(assert_whole(access).primaries) == 3
+    assert lost(access, ledger) == [] and lost(access, fewer.ledger) == []

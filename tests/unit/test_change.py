@@ -14,7 +14,7 @@ from operations.change import (
     without_slots,
 )
 from operations.inventory import Inventory, NodeEntry
-from operations.observe import NodeState, Observation
+from operations.observe import ClusterView, NodeState, Observation
 from operations.steps import Decision
 from tests.unit.states import (
     blank,
@@ -109,6 +109,11 @@ def test_nobody_may_leave_while_slots_are_served_by_nobody_that_answers() -> Non
     assert found(FIVE, THREE, states).obstacles == ("slots 9830-13106 are served by nobody that answers",)
 
 
+def view_of(state: NodeState) -> ClusterView:
+    assert state.cluster is not None
+    return state.cluster
+
+
 def follow(states: dict[str, NodeState], follower: str, primary: str) -> None:
     """A move of a replica by hand, which everybody sees."""
     for name, state in states.items():
@@ -119,10 +124,32 @@ def test_as_many_shards_stay_as_are_declared_and_those_led_by_nodes_that_stay_co
     states = formed(FIVE)
     follow(states, "node-1-2", "node-4-1")
     follow(states, "node-4-2", "node-1-1")
-    assert found(FIVE, THREE, states) == Departure(drained=("node-4-1", "node-5-1"), problems=found(FIVE, THREE, states).problems)
+    assert found(FIVE, THREE, states) == Departure(drained=("node-4-1", "node-5-1"))
+
+
+def test_a_replica_that_stays_in_a_drained_shard_follows_the_primary_whose_own_leaves_once_it_is_free() -> None:
+    states = formed(FIVE)
+    follow(states, "node-1-2", "node-4-1")
+    follow(states, "node-4-2", "node-1-1")
+    assert found(FIVE, THREE, states).lent == {}, "node-4-1 needs it while it serves slots"
+    slots = view_of(states["node-2-1"]).slots + view_of(states["node-4-1"]).slots + view_of(states["node-5-1"]).slots
+    states = {name: with_line(state, identifier("node-2-1"), slots=slots) for name, state in drained(states).items()}
+    assert found(FIVE, THREE, states) == Departure(lent={"node-1-2": "node-1-1"})
+    follow(states, "node-1-2", "node-2-1")  # as the servers may do themselves when a primary gave its last slot away
+    assert found(FIVE, THREE, states) == Departure(lent={"node-1-2": "node-1-1"})
+    follow(states, "node-1-2", "node-1-1")
+    assert found(FIVE, THREE, states) == Departure()
+
+
+def test_without_a_replica_to_spare_the_last_one_may_not_leave() -> None:
+    states = formed(FIVE)
+    follow(states, "node-4-2", "node-1-1")
+    states["node-1-2"] = silent("node-1-2")
     assert found(FIVE, THREE, states).problems == (
         "node-4-2 would leave node-1-1 without any synced replica: its data would exist once only",
     )
+    states["node-1-2"] = replica_without_link(formed(FIVE)["node-1-2"])
+    assert found(FIVE, THREE, states).problems, "its own that stays still copies"
 
 
 def test_a_shard_led_by_a_node_that_leaves_stays_when_its_replica_does() -> None:
