@@ -14,6 +14,7 @@ import multiprocessing
 import os
 import platform
 import re
+import signal
 import statistics
 import subprocess
 import tempfile
@@ -109,6 +110,8 @@ class Writer:
 
 def _write_steadily(login: tuple[str, int, str, str], stop: Any, told: Any) -> None:
     host, port, user, password = login
+    for number in (signal.SIGINT, signal.SIGTERM):  # whoever started it ends it, and waits for what it has to tell
+        signal.signal(number, signal.SIG_IGN)
     client = redis.Redis(host=host, port=port, username=user, password=password)
     client.ping()
     seconds: list[float] = []
