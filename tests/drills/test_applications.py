@@ -31,7 +31,9 @@ from operations.errors import ExitCode
 from operations.inventory import Access, Topology
 from operations.observe import observe
 from tests.conftest import FIGURE
+from tests.drills.breaking import seed, take_back
 from tests.drills.drilling import FAST, run_drill
+from tests.drills.seeded import Setting
 from tests.live.harness import ROOT, Stack, throw_away_stack
 from tests.postgres import MISSING, Server
 
@@ -40,6 +42,8 @@ SURE = (
     "time-series-careless",
 )  # fmt: skip
 """Twins that break without any luck: what breaks them happens at counted turns."""
+LOSERS = ("leaderboard", "broadcast")
+"""Uses that write often enough behind a partition to lose seconds of it when the old primary steps down."""
 ELSEWHERE: dict[Topology, set[str]] = {
     "sentinel": set(), "cluster": {"near-cache-careless", "broadcast-careless", "leaderboard-total"},
 }  # fmt: skip
@@ -175,6 +179,20 @@ class Applications:
 
 class TestSentinel(Applications):
     topology = "sentinel"
+
+    @pytest.mark.full
+    def test_where_nothing_limits_what_a_cut_off_primary_takes_careful_uses_fail_with_what_they_lost(
+        self, stack: Stack, tmp_path: Path, record_property: Any
+    ) -> None:
+        access = stack.access()
+        stack.wait_healthy(access, HEALTHY_SECONDS)
+        undo = seed(access, (Setting("data", "min-replicas-to-write", "0"),))
+        try:
+            found = self.play(stack, "isolate-primary", CAREFUL, tmp_path, record_property)
+        finally:
+            take_back(access, undo)
+        broken = {name: use.sentence for name, use in found.items() if use.verdict == "false"}
+        assert set(LOSERS) <= set(broken), broken
 
 
 @pytest.mark.full
