@@ -97,7 +97,7 @@ class Check:
 
 
 def check(session: Session, read_data: bool) -> list[dict[str, Any]]:
-    """All checks; the first that makes the others impossible ends them."""
+    """All checks; one that makes those after it impossible ends them."""
     return [asdict(one) for one in _checks(session, read_data)]
 
 
@@ -110,17 +110,17 @@ def _checks(session: Session, read_data: bool) -> Iterator[Check]:
 
     opened, entries = tried("repository", session.entries, "it opens with this stack's password", "see docs/guide/backup.md")
     yield opened
+    words = ("check", "--read-data") if read_data else ("check",)
+    if session.settings.point_in_time:
+        yield _archive(session, words)  # a repository of its own, which is there before the first backup
     if entries is None:
         return
-    words = ("check", "--read-data") if read_data else ("check",)
     what = "every object was read and is whole" if read_data else "its structure is whole (--read-data reads every object)"
     with session.home.lock("check"):
         structure, _ = tried(
             "integrity", lambda: session.repository.run(*words), what, "restore from another copy of the repository"
         )
     yield structure
-    if session.settings.point_in_time:
-        yield _archive(session, words)
     complete = [entry for entry in entries if entry.is_restorable]
     yield _newest(session, complete)
     proven = [entry for entry in complete if entry.verified or entry.rehearsed]

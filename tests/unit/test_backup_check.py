@@ -28,18 +28,27 @@ class Archive:
             raise error
 
 
+def _no_repository() -> None:
+    raise Unreachable("there is no backup repository yet")
+
+
 def ask(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, archive: Archive, seconds: list[tuple[int, int]], read_data: bool = False
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    archive: Archive,
+    seconds: list[tuple[int, int]],
+    read_data: bool = False,
+    backed_up: bool = True,
 ) -> dict[str, Any]:
     told = {"stack": "shop", "settings": {"point_in_time": True}}
     session = Session(told, Home(tmp_path), lambda _: None)
-    monkeypatch.setattr(session, "entries", list)
+    monkeypatch.setattr(session, "entries", list if backed_up else _no_repository)
     monkeypatch.setattr(session.repository, "run", lambda *_: "")
     monkeypatch.setattr(chores, "archive_repository", lambda _: archive)
     monkeypatch.setattr("operations.backup.chores.Store.load", lambda _: Catalogue())
     monkeypatch.setattr(chores, "restorable", lambda _: seconds)
     found = {one["name"]: one for one in chores.check(session, read_data)}
-    assert list(found) == ["repository", "integrity", "archive", "newest", "verified", "key"]
+    assert list(found) == ["repository", "archive", *(("integrity", "newest", "verified", "key") if backed_up else ())]
     return found["archive"]
 
 
@@ -66,3 +75,7 @@ def test_an_archive_that_is_not_there_or_empty_or_silent_is_not_answered_well(
     assert "no second" in ask(tmp_path, monkeypatch, Archive(None), [])["text"]
     silent = Archive(Unreachable("it did not answer"))
     assert ask(tmp_path, monkeypatch, silent, [(60, 120)])["text"] == "it did not answer"
+
+
+def test_an_archive_is_looked_at_before_the_first_backup_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ask(tmp_path, monkeypatch, Archive(None), [(60, 120)], backed_up=False)["ok"]
