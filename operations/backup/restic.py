@@ -32,7 +32,7 @@ SSH_KEY, SSH_KNOWN_HOSTS = "ssh_key", "ssh_known_hosts"
 """Files beside the password's, for SFTP; a host whose key is not among the known ones is refused."""
 DAMAGE = ("ciphertext verification failed", "does not match", "hash does not match", "invalid data", "not found in repository",
           "contains errors", "not referenced", "unexpected EOF", "size does not match", "is corrupt", "wrong data",
-          "has errors")  # fmt: skip
+          "has errors", "is damaged and must be repaired")  # fmt: skip
 
 
 _CHATTER = ("repository ", "created new cache", "using temporary", "The repository contains damaged", "These damaged files",

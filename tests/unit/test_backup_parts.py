@@ -1,6 +1,7 @@
 """The parts of a backup that decide: sources, manifests, the catalogue, settings, restic's failures, the stream of a snapshot."""
 
 import dataclasses
+import json
 import socket
 import threading
 from collections.abc import Iterator
@@ -242,6 +243,12 @@ def test_a_damaged_object_is_named() -> None:
     assert "0123" in str(
         REPOSITORY.explain(1, '{"message_type":"error","error":{"message":"pack 0123 contains errors"}}', "check")
     )
+
+
+def test_a_repository_whose_files_are_gone_is_damaged_too() -> None:
+    said = "ReadFull(<data/0b>): no such file or directory; The repository is damaged and must be repaired."
+    error = REPOSITORY.explain(1, json.dumps({"message_type": "error", "error": {"message": said}}), "check")
+    assert type(error) is CheckFailed and "/repository is damaged: ReadFull(<data/0b>)" in str(error)
 
 
 @pytest.mark.parametrize(
