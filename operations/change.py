@@ -58,6 +58,11 @@ class Departure:
     problems: tuple[str, ...] = ()
     obstacles: tuple[str, ...] = ()
 
+    @property
+    def lent_lines(self) -> tuple[str, ...]:
+        """`lent` in words."""
+        return tuple(f"{name} becomes a replica of {primary}, whose own replicas leave" for name, primary in self.lent.items())
+
 
 def widened(inventory: Inventory, leaving: Collection[NodeEntry]) -> Inventory:
     """The inventory with nodes that still run beside those that are declared."""
@@ -148,11 +153,11 @@ def _spare(
     needed (`cluster-allow-replica-migration`). Of several with one primary its own shard's is the one that it needs.
     """
     later = [node.name for _, followers in surplus for node in _staying(followers, leaving)[0]]
-    needed = {
-        min(found, key=lambda node: shard_of.get(node.name) != shard_of.get(primary.name)).name
-        for primary, followers in kept
-        if (found := _staying(followers, leaving)[1] or _staying(followers, leaving)[0])
-    }
+    needed: set[str] = set()
+    for primary, followers in kept:
+        staying, synced = _staying(followers, leaving)
+        own = [node for node in synced or staying if shard_of.get(node.name) == shard_of.get(primary.name)]
+        needed |= {node.name for node in (own or synced or staying)[:1]}
     replicas = [name for name, view in views.items() if name not in leaving and not view.me.is_primary]
     return [name for name in replicas if name not in needed and name not in later], later
 

@@ -224,15 +224,10 @@ def share_of(sample: Mapping[str, Any]) -> float | None:
     """Processor seconds per second between the two readings of one answer of `docker stats`; None when it has but one. Pure."""
     try:
         used = sample["cpu_stats"]["cpu_usage"]["total_usage"] - sample["precpu_stats"]["cpu_usage"]["total_usage"]
-        seconds = (_moment(sample["read"]) - _moment(sample["preread"])).total_seconds()
+        seconds = (datetime.fromisoformat(sample["read"]) - datetime.fromisoformat(sample["preread"])).total_seconds()
     except KeyError:
         return None
     return used / 1e9 / seconds if 0 < seconds < LONGEST_SAMPLE_SECONDS else None
-
-
-def _moment(text: str) -> datetime:
-    """The engine's time stamps have nanoseconds, and the year 1 for "never"."""
-    return datetime.fromisoformat(text[:19])
 
 
 def words(log: str) -> str:

@@ -62,9 +62,13 @@ class Revival:
             engine = containers(self._inventory)
             for name in due:
                 self._since[name] = now
-                if revive(engine, name):
+                if hangs(engine, name):
+                    engine.restart(self._inventory.node(name), patience_seconds=0)
                     self._revived.add(name)
-                    self._report(revived(name))
+                    self._report(
+                        f"{name} hung: it answered nobody while its process worked, and the cluster had given it up; it is "
+                        "started again"
+                    )
         except ToolkitError as error:
             self._report(f"{', '.join(due)}: whether the process hangs cannot be told: {error}")
 
@@ -73,15 +77,3 @@ def hangs(containers: Containers, name: str) -> bool:
     """Whether the processes of a node that answers nobody work all the same. Takes a second or two."""
     share = containers.processor_share(containers.inventory.node(name))
     return share is not None and share >= BUSY_SHARE
-
-
-def revive(containers: Containers, name: str) -> bool:
-    """End a node's server at once and start it again, when it hangs; whether it did."""
-    found = hangs(containers, name)
-    if found:
-        containers.restart(containers.inventory.node(name), patience_seconds=0)
-    return found
-
-
-def revived(name: str) -> str:
-    return f"{name} hung: it answered nobody while its process worked, and the cluster had given it up; it is started again"

@@ -5,10 +5,10 @@ servers first, so an interrupted change is simply run again; slots have a journa
 """
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import replace
 
-from operations.change import Change, decide_departure, departure, is_apart, widened, without_slots
+from operations.change import Change, Departure, decide_departure, departure, is_apart, widened, without_slots
 from operations.connect import IDENTITY_PARAMETER, Fleet, Link, Refused, identity
 from operations.converge import ConvergeResult, converge, reach_shape
 from operations.errors import CheckFailed, ToolkitError, Unreachable
@@ -107,23 +107,19 @@ def _make_way(fleet: Fleet, whole: Access, target: Inventory, change: Change, re
             _move_slots(whole, without_slots(seen, found, change.leaving), report)
             rebalance = False
         elif found.lent:
-            _lend(fleet, whole, seen, found.lent, report)
+            _lend(fleet, whole, seen, found, report)
         else:
             return
     raise CheckFailed(f"nodes that leave became primaries again and again; {AGAIN}")
 
 
-def _lend(fleet: Fleet, whole: Access, seen: Observation, lent: Mapping[str, str], report: Report) -> None:
+def _lend(fleet: Fleet, whole: Access, seen: Observation, found: Departure, report: Report) -> None:
     """Let replicas that are to spare follow primaries that would be left without any, and wait until they have copied."""
-    steps = []
-    for name, primary in lent.items():
-        view = seen.of(primary).cluster
-        if view is not None:
-            text = f"{name} becomes a replica of {primary}, whose own replicas leave"
-            report(text)
-            steps.append(Action(name, (("CLUSTER", "REPLICATE", view.my_id),), text))
-    refusals = act(fleet, steps, whole.credentials)
-    if refusals:
+    for line in found.lent_lines:
+        report(line)
+    led = {name: view.my_id for name, primary in found.lent.items() if (view := seen.of(primary).cluster)}
+    steps = [Action(name, (("CLUSTER", "REPLICATE", node_id),), None) for name, node_id in led.items()]
+    if refusals := act(fleet, steps, whole.credentials):
         raise CheckFailed("\n".join(("no replica could be lent:", *(f"  - {refusal}" for refusal in refusals))))
     reach_shape(fleet, whole, report)
 

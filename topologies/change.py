@@ -73,7 +73,7 @@ def foreseen(plan: Plan, shape: Shape, seen: Observation) -> Outlook:
     voters = quorum_problems(seen, declared, shape.leaving, sum(node.is_sentinel for node in shape.joining))
     lines += tuple(_copies(shape, seen, declared))
     lines += tuple(f"{new} takes over from {old}, which leaves" for old, new in found.switches.items())
-    lines += tuple(f"{name} becomes a replica of {primary}, whose own replicas leave" for name, primary in found.lent.items())
+    lines += found.lent_lines
     return Outlook(lines, found.obstacles, (*found.problems, *voters))
 
 

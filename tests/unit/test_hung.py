@@ -117,7 +117,7 @@ def test_an_engine_that_does_not_answer_is_told_and_ends_no_wait() -> None:
     assert told == ["node-1-2: whether the process hangs cannot be told: the Docker engine does not answer"]
 
 
-def sample(used_seconds: float, before: str = "2026-01-01T10:00:00.123456789Z") -> dict[str, Any]:
+def sample(used_seconds: float, before: str = "2026-01-01T10:00:00.000000789Z") -> dict[str, Any]:
     return {
         "read": "2026-01-01T10:00:02.000000000Z",
         "preread": before,
