@@ -36,6 +36,9 @@ PLACEHOLDER = ("127.0.0.1", 1)
 
 NODE_TIMEOUT = "cluster-node-timeout"
 
+MIN_REPLICAS, NOBODY_HAS = "min-replicas-to-write", 1_000_000
+"""A primary that comes back under Sentinel demands so many replicas until sentinels have seen it (configs/node/confirm.sh)."""
+
 INFO_SECTIONS = ("server", "memory", "persistence", "replication", "keyspace")
 
 
@@ -96,11 +99,15 @@ class SentinelView:
 
 @dataclass(frozen=True)
 class NodeState:
-    """What was found out about one node; `problem` says why nothing could be, `foreign` that a stranger answers."""
+    """What was found out about one node; `problem` says why nothing could be, `foreign` that a stranger answers.
+
+    `unconfirmed`: it came back and takes no writes as primary until the sentinels have seen it.
+    """
 
     name: str
     problem: str | None = None
     foreign: bool = False
+    unconfirmed: bool = False
     info: ServerInfo | None = None
     cluster: ClusterView | None = None
     sentinel: SentinelView | None = None
@@ -198,6 +205,8 @@ def _ask_node(link: Link, inventory: Inventory) -> NodeState:
     if inventory.topology == "cluster":
         commands[0].append(NODE_TIMEOUT)
         commands += [["CLUSTER", "MYID"], ["CLUSTER", "NODES"], ["CLUSTER", "INFO"]]
+    if inventory.topology == "sentinel":
+        commands[0].append(MIN_REPLICAS)
     config, info, *cluster = link.ask_all(commands)
     parameters = pairs(_value(config))
     problem = identity_problem(inventory.stack, link.node, str(parameters.get(IDENTITY_PARAMETER, "")))
@@ -208,7 +217,8 @@ def _ask_node(link: Link, inventory: Inventory) -> NodeState:
         timeout_ms = int(str(parameters.get(NODE_TIMEOUT, "0")))
         my_id, nodes, state = (text(_value(part)) for part in cluster)
         view = cluster_view(my_id, nodes, state, timeout_ms)
-    return NodeState(link.node.name, info=server_info(text(_value(info))), cluster=view)
+    unconfirmed = str(parameters.get(MIN_REPLICAS, "")) == str(NOBODY_HAS)
+    return NodeState(link.node.name, unconfirmed=unconfirmed, info=server_info(text(_value(info))), cluster=view)
 
 
 def cluster_view(my_id: str, nodes: str, info: str, node_timeout_ms: int = 0) -> ClusterView:

@@ -82,6 +82,7 @@ def node_health(observation: Observation, inventory: Inventory, name: str) -> st
         (node.loading, "loading"),
         (node.info is not None and not node.info.persistence.is_ok, "cannot persist"),
         (node.is_unplaced, "blank"),
+        (node.is_primary and node.unconfirmed, "refuses writes"),
         (broken and link is not None and link.sync_in_progress, "synchronising"),
         (broken, "link down"),
         (node.cluster is not None and not node.cluster.state_ok, "cluster fail"),
@@ -161,6 +162,8 @@ def _replicated(observation: Observation, inventory: Inventory) -> Iterator[_Fin
     for node in data:
         if node.is_primary and node.loading:
             yield _Finding(State.DOWN, f"{node.name} is primary and still loading its data")
+        elif node.is_primary and node.unconfirmed:
+            yield _Finding(State.DEGRADED, f"{node.name} came back and takes no writes until the sentinels have seen it")
         yield from _replica_findings(node, observation, inventory, primaries)
 
 

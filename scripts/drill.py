@@ -27,7 +27,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
                   context_settings={"help_option_names": ["-h", "--help"]}, help=__doc__)  # fmt: skip
 
 REPORTS = Path("reports")
-STALLED_TRIES = 3
+STALLED_TRIES = 4
 """So often a drill is run that could not tell, only because the machine stood still."""
 ReportOption = Annotated[
     Path | None, typer.Option("--report", metavar="DIR", help="Where the report goes; default: reports/STACK-NAME.")

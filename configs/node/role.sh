@@ -130,6 +130,8 @@ settle_role() {
             fi
         fi
     fi
+    held= # confirm.sh
+    [ "$TOPOLOGY" = sentinel ] && [ -z "$role$restored" ] && held=yes
     settle_append_only
     replace "$DATA/server.conf" "$(
         [ -z "$role" ] || printf '%s\n' "$role"
@@ -137,6 +139,7 @@ settle_role() {
         own_lines
         [ -z "$append_only" ] || printf 'appendonly %s\n' "$append_only"
         fence
+        [ -z "$held" ] || hold_line
     )"
 }
 

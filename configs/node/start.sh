@@ -17,6 +17,7 @@ if [ "$KIND" = sentinel ]; then
     set -- "$(server_binary)" "$DATA/sentinel.conf" --sentinel
 else
     . "$scripts/role.sh"
+    . "$scripts/confirm.sh"
     . "$scripts/tail.sh"
     . "$scripts/handover.sh"
     drop_zero_tail
@@ -39,6 +40,7 @@ trap on_stop TERM INT
 
 "$@" &
 server=$!
+[ -z "${held:-}" ] || confirm_primary &
 # `wait` returns early when the trap ran, so wait again until the server itself is gone.
 while :; do
     wait "$server"

@@ -76,7 +76,7 @@ class DataLoss:
     def test_careful_uses_hold_while_everything_is_lost_and_restored(self, stack: Stack, tmp_path: Path) -> None:
         if self.remote:
             pytest.skip("where a backup comes from makes no difference to applications")
-        result = run_drill(stack, "lose-everything", tmp_path, "--workload", "all", seconds=900)  # a busy machine: three tries
+        result = run_drill(stack, "lose-everything", tmp_path, "--workload", "all", seconds=1200)  # a busy machine: four tries
         found = {use.name: use for use, _ in worst_uses(journal_of(result, tmp_path))}
         assert set(found) == set(CAREFUL)
         assert [f"{use.name}: {use.sentence}" for use in found.values() if use.verdict != "true"] == [], result.told()

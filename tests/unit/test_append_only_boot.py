@@ -55,13 +55,21 @@ def test_an_empty_node_that_ran_with_a_log_keeps_it(tmp_path: Path) -> None:
 
 ASKED = """
 say() { :; }; replace() { printf '%s\\n' "$2" > "$1"; }
-. "$1"
-primary_elsewhere() { echo 10.0.0.9; }
+. "$1"; . "${1%/*}/confirm.sh"
+primary_elsewhere() { echo $ELSEWHERE; }
 wait_for_failover() { touch "$DATA/waited"; }
 own_lines() { :; }
 settle_role; cp "$DATA/server.conf" "$DATA/first"; [ ! -e "$DATA/waited" ] || touch "$DATA/waited-first"
 settle_role
 """
+
+
+def settle(data: Path, shared: Path, topology: str, elsewhere: str) -> None:
+    """Two starts of a node that was primary; `elsewhere` is whom the others name instead."""
+    env = {**os.environ, "DATA": str(data), "shared": str(shared), "PORT": "6379", "TOPOLOGY": topology,
+           "RESTART": "after-failover", "ELSEWHERE": elsewhere}  # fmt: skip
+    told = subprocess.run(["sh", "-uc", ASKED, "sh", str(ROLE)], env=env, check=True, capture_output=True, text=True)
+    assert told.stderr == ""
 
 
 @pytest.mark.parametrize("restored", [True, False])
@@ -75,9 +83,21 @@ def test_a_primary_asks_who_took_over_but_not_at_the_one_start_after_a_restore_t
     (data / "server.conf").write_text("appendonly no\n")
     if restored:
         (data / "restored").write_text("20260101\n")
-    env = {**os.environ, "DATA": str(data), "shared": str(shared), "PORT": "6379", "TOPOLOGY": "sentinel",
-           "RESTART": "after-failover"}  # fmt: skip
-    subprocess.run(["sh", "-uc", ASKED, "sh", str(ROLE)], env=env, check=True)
+    settle(data, shared, "sentinel", "10.0.0.9")
     assert ("replicaof" in (data / "first").read_text()) is not restored
     assert "replicaof 10.0.0.9 6379" in (data / "server.conf").read_text()
     assert (data / "waited-first").exists() is not restored
+
+
+@pytest.mark.parametrize("topology", ["sentinel", "replication"])
+def test_a_primary_under_sentinel_starts_with_its_writes_refused_except_after_a_restore(topology: str, tmp_path: Path) -> None:
+    data, shared = tmp_path / "data", tmp_path / "shared"
+    data.mkdir()
+    shared.mkdir()
+    (shared / "declared.conf").write_text("appendonly no\nmin-replicas-to-write 1\n")
+    (data / "server.conf").write_text("appendonly no\n")
+    (data / "restored").write_text("20260101\n")
+    settle(data, shared, topology, "")
+    refused = "min-replicas-to-write 1000000"
+    assert refused not in (data / "first").read_text()
+    assert (refused in (data / "server.conf").read_text().splitlines()[-1]) is (topology == "sentinel")

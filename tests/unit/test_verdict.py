@@ -107,6 +107,15 @@ def test_a_primary_that_loads_its_data_is_down() -> None:
     assert judge(inventory_of("standalone"), {"node-1": loading}).state is State.DOWN
 
 
+def test_a_primary_that_came_back_and_takes_no_writes_yet_is_degraded() -> None:
+    back = replace(watched(SENTINEL)["node-1"], unconfirmed=True)
+    found = judge(SENTINEL, watched(SENTINEL) | {"node-1": back})
+    assert found.state is State.DEGRADED
+    assert found.reasons == ("node-1 came back and takes no writes until the sentinels have seen it",)
+    other = replace(watched(SENTINEL)["node-2"], unconfirmed=True)
+    assert judge(SENTINEL, watched(SENTINEL) | {"node-2": other}).state is State.OK
+
+
 def test_a_failed_append_is_degraded_and_named() -> None:
     broken = NodeState("node-1", info=server(persistence=replace(PERSISTENCE, aof_last_write_ok=False)))
     found = judge(inventory_of("standalone"), {"node-1": broken})

@@ -1,0 +1,100 @@
+# Under Sentinel a primary that comes back may meet its own failover: it asked who is primary (role.sh) just before a sentinel promoted
+# a replica. Its old replicas follow it again, so `min-replicas-to-write` does not stop it, and it acknowledges writes until it is
+# told to follow, some ten seconds later; those writes are gone then. A Redis Cluster waits 2 s after a start for the same reason
+# (CLUSTER_WRITABLE_DELAY). So a primary starts with its writes refused (NOREPLICAS: it demands more replicas than there can be) and
+# accepts them when the sentinels have seen it back and none of them replaces it.
+NOBODY_HAS=1000000
+
+hold_line() { printf 'min-replicas-to-write %s\n' "$NOBODY_HAS"; }
+
+now_ms() {
+    read -r up _ < /proc/uptime # "12.34": seconds and their hundredths
+    printf '%s\n' $((${up%.*} * 1000 + 1${up#*.} * 10 - 1000))
+}
+
+alive() { kill -0 "$server" 2>/dev/null; }
+
+# sentinel_view SENTINEL AGE_MS: what it makes of this node, one word; none when it is silent.
+# seen: its last ping was answered, by the server that has run for AGE_MS; unseen: not yet; busy: a failover is under way;
+# else the address of the primary that it names instead.
+sentinel_view() {
+    age_ms=$2
+    ask admin "$1" "$SENTINEL_PORT" SENTINEL MASTER "$SERVICE" | tr -d '\r' | {
+        ip='' flags='' unanswered_ms=1 answered_ms=$age_ms
+        while read -r name && read -r value; do
+            case $name in
+                ip) ip=$value ;;
+                flags) flags=$value ;;
+                last-ping-sent) unanswered_ms=$value ;; # 0 when nothing is awaited
+                last-ok-ping-reply) answered_ms=$value ;;
+            esac
+        done
+        case $ip,$flags in
+            ,*) ;;
+            "$ADDRESS",*failover_in_progress*) echo busy ;;
+            "$ADDRESS",*down* | "$ADDRESS",*disconnected*) echo unseen ;;
+            "$ADDRESS",*) if [ "$unanswered_ms" -eq 0 ] && [ "$answered_ms" -lt "$age_ms" ]; then echo seen; else echo unseen; fi ;;
+            *) echo "$ip" ;;
+        esac
+    }
+}
+
+sentinel_views() { for sentinel in $SENTINELS; do sentinel_view "$sentinel" "$1" & done; wait; }
+
+# says WORD VIEWS: how many sentinels say so.
+says() { printf '%s\n' "$2" | grep -cxF "$1"; }
+
+# decide VIEWS WAITED_SECONDS: `follow` the primary that a majority names, `accept` writes, or `wait`.
+# Sentinels that are silent, or name somebody who is not primary any more, are waited for as long as a failover takes.
+decide() {
+    total=$(set -- $SENTINELS; echo $#)
+    heard=$(printf '%s\n' "$1" | grep -c .)
+    if [ "$(says busy "$1")" -gt 0 ]; then
+        echo wait # a failover that comes to nothing ends by its own time-out
+    elif [ "$(says seen "$1")" -eq "$heard" ] && [ $((heard * 2)) -gt "$total" ]; then
+        echo accept
+    elif printf '%s\n' "$1" | grep . | grep -vxF -e seen -e unseen | sort | uniq -c | sort -rn | {
+        read -r votes _ && [ $((votes * 2)) -gt "$total" ]
+    }; then
+        echo follow
+    elif [ "$2" -ge "$FAILOVER_BOUND_SECONDS" ]; then
+        echo accept
+    else
+        echo wait
+    fi
+}
+
+accept_writes() {
+    declared=$(sed -n 's/^min-replicas-to-write //p' "$shared/declared.conf" | tail -n 1)
+    until [ "$(me CONFIG SET min-replicas-to-write "${declared:-0}")" = OK ]; do
+        alive || return
+        sleep 0.1
+    done
+    say "$1 after $(($(now_ms) - began_ms)) ms: min-replicas-to-write is ${declared:-0} again"
+}
+
+# Runs beside the server until it is settled whether this node is still the primary.
+confirm_primary() {
+    began_ms=$(now_ms)
+    until me PING | grep -q PONG; do
+        alive || return
+        sleep 0.1
+    done
+    answering=$(seconds)
+    while alive; do
+        if [ "$(me ROLE | head -n 1)" = slave ]; then
+            accept_writes "another node took over" # nobody writes to a replica; this is for the day when it is promoted
+            me CONFIG REWRITE >/dev/null
+            return
+        fi
+        views=$(sentinel_views $(($(now_ms) - began_ms)))
+        case $(decide "$views" $(($(seconds) - answering))) in
+            accept) accept_writes "still primary (sentinels say: $(printf '%s ' $views))" && return ;;
+            follow)
+                new=$(majority_of_sentinels)
+                [ -z "$new" ] || { say "$new took over meanwhile: following it" && me REPLICAOF "$new" "$PORT" >/dev/null; }
+                ;;
+            *) sleep 0.1 ;;
+        esac
+    done
+}
