@@ -270,7 +270,7 @@ def not_due(place: Place, now: datetime) -> datetime | None:
     if settings.rehearsal is None:
         raise UsageError(f"stack {place.stack} has no schedule for rehearsals; set backup.rehearsal, or leave --if-due out")
     last = run_job(place, "status").get("last_rehearsal")
-    due = rehearsal_due(settings.rehearsal, settings.zone, last["at"] if last else None)
+    due = rehearsal_due(settings.rehearsal, settings.zone, last["at"] if last else None, now)
     return due if due is not None and due > now else None
 
 
@@ -336,6 +336,8 @@ def progress_on(console: Console) -> Iterator[Report]:
                 console.print(f"shard {shard}: {megabytes(event['bytes'])} are as they were stored", markup=False)
             elif kind == "again":
                 console.print(f"{event['reason']}; the backup is made again, from whoever is there", markup=False)
+            elif kind in ("not swept", "not unlocked"):
+                console.print(f"{kind}: {event['reason']}", markup=False)
             elif kind == "swept":
                 console.print(f"removed {event['snapshots']} snapshots of runs that were cut off", markup=False)
 

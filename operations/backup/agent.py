@@ -19,6 +19,7 @@ from operations.archive import agent as archive
 from operations.backup import chores
 from operations.backup.catalogue import LATEST
 from operations.backup.job import do_create
+from operations.backup.locks import present
 from operations.backup.schedule import is_due, next_after, served_until
 from operations.backup.session import AGENT_STATE, Home, Session
 from operations.errors import Busy, ToolkitError
@@ -34,15 +35,18 @@ RETRY = timedelta(minutes=5)
 def main() -> None:
     """Follow the schedule, and archive, until the code or the request changes or the container stops."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    # restic asks with it whether the process lives that a lock names: perhaps a number from before this container started anew.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     told = _told()
     session = Session(json.loads((FOLDER / REQUEST).read_text()), Home(), _log)
     if session.settings.point_in_time:
         archive.start(session, _log)
     not_before = datetime.now(UTC)
-    while _told() == told:
-        ALIVE.touch()
-        not_before = step(session, datetime.now(UTC), not_before, _backup)
-        time.sleep(POLL_SECONDS)
+    with present(session.home):
+        while _told() == told:
+            ALIVE.touch()
+            not_before = step(session, datetime.now(UTC), not_before, _backup)
+            time.sleep(POLL_SECONDS)
 
 
 def step(session: Session, now: datetime, not_before: datetime, backup: Callable[[Session], None]) -> datetime:

@@ -14,9 +14,11 @@ from operations.archive.store import Store
 from operations.archive.timeline import restorable
 from operations.backup.catalogue import Entry, find
 from operations.backup.create import shard_file, tags_of
+from operations.backup.locks import release
 from operations.backup.manifest import Manifest, ShardRecord, gaps, taken_away
 from operations.backup.restic import Repository
 from operations.backup.retention import report as retention_report
+from operations.backup.schedule import is_ahead
 from operations.backup.session import FILE_SECRETS, PASSWORD, SECRET_NAMES, Session
 from operations.errors import CheckFailed, InvalidInput, ToolkitError
 
@@ -34,6 +36,7 @@ def verify(session: Session, name: str) -> dict[str, Any]:
     began = time.time()
     with session.home.lock("verify"):
         entry = find(session.entries(), name)
+        release(session)
         try:
             manifest = session.manifest(entry)
             assert manifest is not None  # noqa: S101 - restorable ones have one
@@ -80,7 +83,7 @@ def prune(session: Session, dry_run: bool) -> list[dict[str, Any]]:
         judged = retention_report(session.entries(), session.settings.retention, session.settings.zone, datetime.now(UTC))
         gone = [one.entry for one in judged if not one.keep]
         if gone and not dry_run:
-            session.repository.unlock()
+            release(session)
             session.repository.run("forget", *(snapshot for entry in gone for snapshot in entry.snapshots))
             session.repository.run("prune")
         return [{"id": one.entry.id, "state": one.entry.state, "keep": one.keep, "reasons": list(one.reasons)} for one in judged]
@@ -117,9 +120,7 @@ def _checks(session: Session, read_data: bool) -> Iterator[Check]:
         return
     what = "every object was read and is whole" if read_data else "its structure is whole (--read-data reads every object)"
     with session.home.lock("check"):
-        structure, _ = tried(
-            "integrity", lambda: session.repository.run(*words), what, "restore from another copy of the repository"
-        )
+        structure, _ = tried("integrity", lambda: _integrity(session, words), what, "restore from another copy of the repository")
     yield structure
     complete = [entry for entry in entries if entry.is_restorable]
     yield _newest(session, complete)
@@ -129,6 +130,11 @@ def _checks(session: Session, read_data: bool) -> Iterator[Check]:
     exported = session.home.status().get("exported")
     told = "the key was exported" if exported else "nobody can read these backups without the volume of this machine"
     yield Check("key", bool(exported), told, "scripts/backup.py export-key")
+
+
+def _integrity(session: Session, words: tuple[str, ...]) -> None:
+    release(session)
+    session.repository.run(*words)
 
 
 def _archive(session: Session, words: tuple[str, ...]) -> Check:
@@ -158,7 +164,12 @@ def _look_through(repository: Repository, words: tuple[str, ...]) -> None:
 def _newest(session: Session, complete: list[Entry]) -> Check:
     if not complete:
         return Check("newest", False, "there is no complete backup", "scripts/backup.py create")
-    age = (datetime.now(UTC) - complete[-1].at).total_seconds()
+    now = datetime.now(UTC)
+    if is_ahead(complete[-1].at, now):
+        return Check(
+            "newest", False, f"the clock went back: {complete[-1].id} is dated later than now", "scripts/backup.py create"
+        )
+    age = (now - complete[-1].at).total_seconds()
     limit = session.settings.objectives.rpo_seconds
     text = f"{complete[-1].id} is {age:.0f} s old" + (f", backup.objectives.rpo_seconds is {limit:g}" if limit else "")
     return Check("newest", limit is None or age <= limit, text, "scripts/backup.py create; is the schedule often enough?")

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
 
-from operations.backup.manifest import Manifest, ShardRecord, gaps, make_id, skew_seconds
+from operations.backup.manifest import Manifest, ShardRecord, gaps, skew_seconds
 from operations.backup.rdb import SnapshotStream, StreamBroken
 from operations.backup.restic import Repository
 from operations.backup.settings import BackupSettings
@@ -63,13 +63,14 @@ class _Cut:
                 self.done.set()
 
 
-def create(access: Access, settings: BackupSettings, users: dict[str, str], repository: Repository, report: Report) -> Manifest:
-    """Back the stack up; returns the manifest of a complete set.
+def create(
+    access: Access, settings: BackupSettings, users: dict[str, str], repository: Repository, identity: str, report: Report
+) -> Manifest:  # fmt: skip
+    """Back the stack up under the name `identity`; returns the manifest of a complete set.
 
     Raises what went wrong, after a manifest that says so was stored (when the repository still takes one).
     """
     began = time.time()
-    identity = make_id(began)
     inventory = access.inventory
     with Fleet(access, inventory.data_nodes, user=USER) as fleet:
         seen = look(fleet, inventory)

@@ -65,12 +65,14 @@ def fetch(
     """
     stopping = threading.Event()
     try:
-        for one in wanted:
-            _require_room(targets / one.node, one)
+        _require_room(wanted, targets)
         with ThreadPoolExecutor(WIDTH, thread_name_prefix="fetch") as pool:
             jobs = {one.node: pool.submit(_stage, repository, one, aof, targets / one.node, stopping, report) for one in wanted}
             try:
                 return {name: job.result() for name, job in jobs.items()}
+            except OSError as error:
+                stopping.set()
+                raise Unreachable(f"the files of the backup cannot be written: {error.strerror}; nothing was replaced") from None
             except BaseException:
                 stopping.set()
                 raise
@@ -97,13 +99,19 @@ def swap(filled: Sequence[str], emptied: Sequence[str], mark: str, targets: Path
         _empty(targets / name)
 
 
-def _require_room(folder: Path, one: Wanted) -> None:
-    free = os.statvfs(folder).f_bavail * os.statvfs(folder).f_frsize
-    if free < one.bytes * ROOM:
-        raise Unreachable(
-            f"{one.node} needs {one.bytes * ROOM / 1e6:.0f} MB of room for the files of the backup and has {free / 1e6:.0f} MB; "
-            "nothing was replaced"
-        )
+def _require_room(wanted: Sequence[Wanted], targets: Path) -> None:
+    """Raises Unreachable when a disk has not enough for all the nodes on it."""
+    disks: dict[int, list[Wanted]] = {}
+    for one in wanted:
+        disks.setdefault((targets / one.node).stat().st_dev, []).append(one)
+    for sharing in disks.values():
+        found = os.statvfs(targets / sharing[0].node)
+        free, need = found.f_bavail * found.f_frsize, sum(one.bytes for one in sharing) * ROOM
+        if free < need:
+            raise Unreachable(
+                f"{', '.join(one.node for one in sharing)}: {need / 1e6:.0f} MB of room are needed for the files of the backup, "
+                f"beside what is there, and {free / 1e6:.0f} MB are free; nothing was replaced"
+            )
 
 
 def _stage(repository: Repository, one: Wanted, aof: bool, folder: Path, stopping: threading.Event, report: Report) -> float:

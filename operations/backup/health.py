@@ -9,7 +9,7 @@ from typing import Any
 
 from operations.archive.agent import STATE as ARCHIVE_STATE
 from operations.backup.launch import agent_container
-from operations.backup.schedule import REHEARSAL_GRACE, rehearsal_due
+from operations.backup.schedule import REHEARSAL_GRACE, is_ahead, rehearsal_due
 from operations.backup.session import AGENT_STATE, HOME, STATUS
 from operations.backup.settings import BackupSettings
 from operations.inventory import Inventory
@@ -67,6 +67,8 @@ def judge(
     if failure:
         problems.append(f"the last backup failed {age(now, failure['at'])} ago: {failure['reason']}")
     limit = settings.objectives.rpo_seconds
+    if success and is_ahead(datetime.fromtimestamp(success["at"], UTC), now):
+        problems.append(f"the clock went back: {success['id']} is dated later than now; scripts/backup.py create --stack {stack}")
     if limit and success and now.timestamp() - success["at"] > limit:
         problems.append(f"the newest backup is {age(now, success['at'])} old, backup.objectives.rpo_seconds is {limit:g}")
     told, overdue = _rehearsal(settings, status.get("last_rehearsal"), now)
@@ -101,7 +103,7 @@ def _rehearsal(
     last = f"the last rehearsal is {age(now, rehearsed['at'])} old" if rehearsed else "no backup was ever rehearsed"
     told, overdue = [], []
     if settings.rehearsal:
-        due = rehearsal_due(settings.rehearsal, settings.zone, rehearsed["at"] if rehearsed else None)
+        due = rehearsal_due(settings.rehearsal, settings.zone, rehearsed["at"] if rehearsed else None, now)
         words = due.isoformat(timespec="minutes") if due else "now"
         told.append(f"rehearsal due {words}")
         if due is None or due + REHEARSAL_GRACE < now:

@@ -24,9 +24,10 @@ from operations.backup import chores
 from operations.backup.catalogue import Entry, find
 from operations.backup.create import create, create_patiently
 from operations.backup.fetch import Wanted, fetch, swap
-from operations.backup.manifest import make_id, taken_away
+from operations.backup.locks import present, release
+from operations.backup.manifest import taken_away
 from operations.backup.session import HALFWAY, Home, Session, ensure_password
-from operations.errors import ExitCode, ToolkitError
+from operations.errors import Busy, ExitCode, ToolkitError
 
 END_SECONDS = 5.0
 """After an interruption. The container ends with this process, and restic with the container."""
@@ -47,16 +48,17 @@ def do_create(session: Session) -> dict[str, Any]:
     access = session.access()
     stand_back()
     with session.home.lock("create"), ThreadPoolExecutor(1) as beside:
-        before = make_id(time.time())
+        before = session.home.next_id()
         if not ensure_password(session):
             session.repository.init()
-        elif session.repository.may_be_locked():
-            session.repository.unlock()
+        else:
+            release(session)
         known = beside.submit(session.entries)  # while the snapshots are taken: it opens the repository too, which takes long
         try:
             users = dict(session.told.get("users", {}))
             made = create_patiently(
-                lambda: create(access, session.settings, users, session.repository, session.report), session.report
+                lambda: create(access, session.settings, users, session.repository, session.home.next_id(), session.report),
+                session.report,
             )
         except ToolkitError as error:
             session.home.note(last_failure={"at": time.time(), "reason": str(error)})
@@ -77,7 +79,7 @@ def debris(known: Iterable[Entry], before: str) -> list[str]:
 def _sweep(session: Session, snapshots: Sequence[str]) -> None:
     """Remove the snapshots of runs that were cut off; with the lock held, none is still going on."""
     if snapshots:
-        session.repository.unlock()
+        release(session)
         session.repository.run("forget", *snapshots)
         session.report({"event": "swept", "snapshots": len(snapshots)})
 
@@ -151,6 +153,8 @@ def do_prune(session: Session) -> list[dict[str, Any]]:
 def do_record(session: Session) -> dict[str, Any]:
     """Note in the catalogue how a verification or rehearsal of a backup ended."""
     entry = find(session.entries(), str(session.told["backup"]))
+    with contextlib.suppress(Busy), session.home.lock("record"):  # whoever is at work has done so
+        release(session)
     chores.record(session, entry, str(session.told["kind"]), str(session.told["state"]), dict(session.told["content"]))
     return {"id": entry.id}
 
@@ -194,6 +198,9 @@ COMMANDS: dict[str, Callable[[Session], Any]] = {
     "archive": do_archive, "moment": do_moment,
 }  # fmt: skip
 
+LOCKING = {"create", "verify", "check", "prune", "record"}
+"""What locks the repository."""
+
 
 def main() -> None:
     """Read one request, carry it out, tell the result. Ends early when standard input ends: nobody listens any more."""
@@ -209,7 +216,8 @@ def main() -> None:
     threading.Thread(target=_follow_stdin, daemon=True).start()
     try:
         session = Session(told, Home(), report)
-        report({"event": "result", "value": COMMANDS[told["do"]](session)})
+        with present(session.home) if told["do"] in LOCKING else contextlib.nullcontext():
+            report({"event": "result", "value": COMMANDS[told["do"]](session)})
     except ToolkitError as error:
         report({"event": "error", "message": str(error), "code": int(error.exit_code)})
     except KeyboardInterrupt:

@@ -1,7 +1,7 @@
 """What one backup is, as data: the shards with their snapshots, and everything that a restore must know beforehand."""
 
 from collections.abc import Container
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -10,6 +10,7 @@ from operations.inventory import Topology
 from operations.parse import SLOT_COUNT, Slots, format_slots, slot_total, uncovered
 
 MANIFEST_VERSION = 1
+_ID = "%Y%m%dT%H%M%S.%f"
 State = Literal["complete", "failed"]
 
 
@@ -81,9 +82,17 @@ class Manifest(_Record):
         return datetime.fromtimestamp(min((shard.cut for shard in self.shards), default=self.began), UTC)
 
 
-def make_id(began: float) -> str:
-    """The name of a backup: its beginning in UTC, which sorts as it reads."""
-    return datetime.fromtimestamp(began, UTC).strftime("%Y%m%dT%H%M%S.%f")[:-3] + "Z"
+def make_id(began: float, last: str | None = None) -> str:
+    """The name of a backup: its beginning in UTC, which sorts as it reads. It sorts after `last` also when the clock went back:
+    names are the order in which backups were made."""
+    name = _named(datetime.fromtimestamp(began, UTC))
+    if last is None or name > last:
+        return name
+    return _named(datetime.strptime(last, f"{_ID}Z") + timedelta(milliseconds=1))
+
+
+def _named(moment: datetime) -> str:
+    return moment.strftime(_ID)[:-3] + "Z"
 
 
 def skew_seconds(shards: tuple[ShardRecord, ...]) -> float:

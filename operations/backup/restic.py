@@ -22,6 +22,8 @@ from operations.backup.settings import SFTP
 from operations.errors import Busy, CheckFailed, ToolkitError, Unreachable
 
 NO_REPOSITORY, LOCKED, WRONG_PASSWORD = 10, 11, 12
+NO_BUCKET = "bucket does not exist"
+"""An object store's word, at which restic tries on and on, except to make a repository: then it makes the bucket."""
 LOCK_PATIENCE = "30s"
 """How long a command waits for a lock of another process on the same repository."""
 REACH_SECONDS = 30.0
@@ -96,8 +98,16 @@ class Repository:
         """Make the repository."""
         self.run("init")
 
+    def locks(self) -> dict[str, str]:
+        """The host of every lock by the lock's name; of one that cannot be read, or is gone by now, the host is ""."""
+        found = dict.fromkeys(self.run("list", "locks", "--no-lock").split(), "")
+        for name in found:
+            with contextlib.suppress(ToolkitError, ValueError):
+                found[name] = str(json.loads(self.run("cat", "lock", name, "--no-lock"))["hostname"])
+        return found
+
     def unlock(self) -> None:
-        """Remove locks whose process is gone (of this machine) or that are older than 30 minutes."""
+        """Remove locks whose process is gone (of this host) or that are older than 30 minutes."""
         self.run("unlock")
 
     def run(self, *words: str, text: str | None = None, seconds: float | None = None) -> str:
@@ -111,6 +121,8 @@ class Repository:
         except subprocess.TimeoutExpired as error:
             raw: str | bytes = error.stderr or b""  # bytes, whatever was asked for
             said = _sentences(raw if isinstance(raw, str) else raw.decode(errors="replace"))
+            if any(NO_BUCKET in sentence for sentence in said):
+                raise self.explain(NO_REPOSITORY, "", words[0]) from None
             raise Unreachable(
                 f"the repository at {self.place} did not answer within {seconds:g} s: "
                 f"{'; '.join(said[-1:]) or 'no word'}; is its server running?"
@@ -192,7 +204,10 @@ class Repository:
                 "`scripts/backup.py secret password` (its value on stdin)"
             )
         if code == LOCKED:
-            return Busy(f"the repository at {self.place} is locked by another process: {said}; try again when it has ended")
+            return Busy(
+                f"the repository at {self.place} is locked by another process: {said}; try again when it has ended "
+                "(a lock that nobody holds any more is taken away when it is 30 minutes old)"
+            )
         if "no space left" in said.lower():
             return Unreachable(f"the repository at {self.place} is full; free some room, or prune: scripts/backup.py prune")
         if doing in ("check", "dump") and any(mark in said for mark in DAMAGE):

@@ -30,8 +30,9 @@ _PERIODS: tuple[tuple[str, Callable[[datetime], object]], ...] = (
 
 
 def report(entries: Iterable[Entry], retention: Retention, zone: tzinfo, now: datetime) -> list[Judged]:
-    """Judge every backup, oldest first. Days and the like are those of `zone`."""
-    known = sorted(entries, key=lambda entry: (entry.at, entry.id))
+    """Judge every backup, in the order of their names: that in which they were made, whatever the clock did. Days and the like
+    are those of `zone`."""
+    known = sorted(entries, key=lambda entry: entry.id)
     complete = [entry for entry in known if entry.is_restorable]
     kept: dict[str, list[str]] = {entry.id: [] for entry in known}
     for number, entry in enumerate(reversed(complete[-retention.last :]), start=1):
@@ -43,20 +44,20 @@ def report(entries: Iterable[Entry], retention: Retention, zone: tzinfo, now: da
         kept[entry.id].append(f"window of {retention.window_hours} h")
     if verified := last_verified(complete):
         kept[verified.id].append("last verified")
-    newest = complete[-1].at if complete else None
+    newest = complete[-1].id if complete else None
     return [_judged(entry, kept[entry.id], newest) for entry in known]
 
 
 def last_verified(complete: Iterable[Entry]) -> Entry | None:
     """The newest backup that was proven to be readable: verified or rehearsed."""
     proven = [entry for entry in complete if entry.is_restorable and (entry.verified or entry.rehearsed)]
-    return max(proven, key=lambda entry: (entry.at, entry.id), default=None)
+    return max(proven, key=lambda entry: entry.id, default=None)
 
 
-def _judged(entry: Entry, reasons: Sequence[str], newest: datetime | None) -> Judged:
+def _judged(entry: Entry, reasons: Sequence[str], newest: str | None) -> Judged:
     if entry.is_restorable:
         return Judged(entry, bool(reasons), tuple(reasons) or ("no rule keeps it",))
-    if entry.state == "failed" and (newest is None or entry.at > newest):
+    if entry.state == "failed" and (newest is None or entry.id > newest):
         return Judged(entry, True, ("the latest attempt: no complete backup since",))
     return Judged(entry, False, (entry.state,))
 

@@ -16,7 +16,7 @@ def next_after(cron: str, zone: tzinfo, moment: datetime) -> datetime:
 
 def served_until(noted: datetime | None, now: datetime) -> datetime:
     """Up to when the schedule was followed: what was noted, or now at the very first start and when the clock went back."""
-    return now if noted is None or noted > now + CLOCK_SLACK else noted
+    return now if noted is None or is_ahead(noted, now) else noted
 
 
 def is_due(cron: str, zone: tzinfo, served: datetime, now: datetime) -> bool:
@@ -24,6 +24,13 @@ def is_due(cron: str, zone: tzinfo, served: datetime, now: datetime) -> bool:
     return next_after(cron, zone, served) <= now
 
 
-def rehearsal_due(cron: str, zone: tzinfo, last: float | None) -> datetime | None:
-    """When a rehearsal is due after the last one (Unix time), whether that passed or not; None: at once, there was none."""
-    return next_after(cron, zone, datetime.fromtimestamp(last, UTC)) if last is not None else None
+def is_ahead(moment: datetime, now: datetime) -> bool:
+    """Whether something is noted that has not come yet: the clock went back since."""
+    return moment > now + CLOCK_SLACK
+
+
+def rehearsal_due(cron: str, zone: tzinfo, last: float | None, now: datetime) -> datetime | None:
+    """When a rehearsal is due after the last one (Unix time), whether that passed or not; None: at once, there was none, or
+    the clock went back since."""
+    rehearsed = datetime.fromtimestamp(last, UTC) if last is not None else None
+    return None if rehearsed is None or is_ahead(rehearsed, now) else next_after(cron, zone, rehearsed)

@@ -5,13 +5,14 @@ import fcntl
 import json
 import os
 import secrets
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from operations.backup.catalogue import Entry, entries, find
 from operations.backup.create import MANIFEST_FILE
-from operations.backup.manifest import Manifest, taken_away
+from operations.backup.manifest import Manifest, make_id, taken_away
 from operations.backup.restic import SSH_KEY, SSH_KNOWN_HOSTS, Repository
 from operations.backup.settings import BackupSettings
 from operations.errors import Busy, CheckFailed, InvalidInput, ToolkitError, Unreachable
@@ -91,6 +92,13 @@ class Home:
     def note(self, **what: object) -> None:
         """Add to what happened last."""
         self.write(STATUS, json.dumps({**self.status(), **what}))
+
+    def next_id(self) -> str:
+        """The name of a backup that begins now. Call it with the lock held."""
+        known = self.status()
+        name = make_id(time.time(), known.get("last_id") or (known.get("last_success") or {}).get("id"))
+        self.note(last_id=name)
+        return name
 
     def read(self, name: str) -> dict[str, Any]:
         """A file of JSON; empty when there is none, or half a one of a machine that lost power."""

@@ -1,6 +1,8 @@
 """Hooks of the live tier."""
 
 import contextlib
+import random
+import secrets
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,8 @@ import pytest
 
 from tests.live.harness import FAILURES, Stack, engine, throw_away_stack
 
+SHARE_OF_KILLS = 4
+"""A kill of a backup, a restore or a rehearsal takes four times as long as one of a slot move."""
 BASE = "redis-topologies/node:redis-8.0"
 BROKEN = "t-broken-engine:1"
 DOCKERFILE = f"""
@@ -42,6 +46,21 @@ def make(tmp_path: Path, pytestconfig: pytest.Config) -> Iterator[Callable[[dict
             return stack
 
         yield made
+
+
+@pytest.fixture
+def chance() -> random.Random:
+    """Random instants; the seed stands in the output of a test that fails."""
+    seed = secrets.randbits(32)
+    print(f"seed {seed}")
+    return random.Random(seed)  # noqa: S311 - a seed repeats it
+
+
+@pytest.fixture
+def instants(pytestconfig: pytest.Config, chance: random.Random) -> list[float]:
+    """When to kill, as shares of the time that it takes otherwise."""
+    kills: int = pytestconfig.getoption("--kills")
+    return [chance.random() for _ in range(max(1, kills // SHARE_OF_KILLS))]
 
 
 @pytest.fixture(scope="module")

@@ -85,13 +85,14 @@ def rest_server(checks_uploads: bool = True) -> Iterator[RestServer]:
         },
     )  # fmt: skip
     try:
-        wait_until("the REST server", lambda: "" if _listens(host, port) else "nobody listens", 20)
+        wait_until("the REST server", lambda: "" if listens(host, port) else "nobody listens", 20)
         yield server
     finally:
         server.remove()
 
 
-def _listens(host: str, port: int) -> bool:
+def listens(host: str, port: int) -> bool:
+    """Whether somebody takes connections there."""
     try:
         socket.create_connection((host, port), 1).close()
     except OSError:

@@ -1,8 +1,6 @@
 """Backups during failovers; backups, restores and rehearsals that are killed at random instants: resumed or tidied up."""
 
 import os
-import random
-import secrets
 import signal
 import subprocess
 import sys
@@ -37,8 +35,6 @@ STANDALONE: dict[str, Any] = {"topology": "standalone", **SMALL}
 KEYS = 3000
 SLOW_MICROSECONDS = 2000
 """For each key of a snapshot: a backup lasts long enough to be met by a fault, whatever the machine."""
-SHARE_OF_KILLS = 4
-"""One such kill takes four times as long as those of slot moves."""
 
 
 @pytest.fixture(scope="class")
@@ -48,21 +44,6 @@ def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         stack.up().ok()
         stack.wait_healthy(stack.access(), 60)
         yield stack
-
-
-@pytest.fixture
-def chance() -> random.Random:
-    """Random instants; the seed stands in the output of a test that fails."""
-    seed = secrets.randbits(32)
-    print(f"seed {seed}")
-    return random.Random(seed)  # noqa: S311 - a seed repeats it
-
-
-@pytest.fixture
-def instants(pytestconfig: pytest.Config, chance: random.Random) -> list[float]:
-    """When to kill, as shares of the time that it takes otherwise."""
-    kills: int = pytestconfig.getoption("--kills")
-    return [chance.random() for _ in range(max(1, kills // SHARE_OF_KILLS))]
 
 
 def begin(stack: Stack, script: str, *words: str, env: Mapping[str, str] | None = None) -> "subprocess.Popen[bytes]":

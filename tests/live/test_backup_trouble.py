@@ -13,9 +13,10 @@ from operations.backup.session import HOME
 from operations.clients import application_client
 from operations.inventory import Access
 from tests.live.contents import contents
-from tests.live.harness import Stack, engine, run, throw_away_stack
+from tests.live.harness import LABEL, Stack, engine, run, throw_away_stack
 from tests.live.ledger import fill, lost
 from tests.live.rest import rest_server, unused_place
+from tests.live.test_backup import listed
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.live, pytest.mark.full]
@@ -150,3 +151,67 @@ def test_a_backup_of_a_newer_engine_is_refused_and_the_target_keeps_what_it_has(
             )
             assert lost(target.access(), mine) == []
     assert len(contents(access)) == 500
+
+
+def test_a_target_with_too_little_disk_is_refused_and_keeps_what_it_has(
+    stack: Stack, access: Access, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    client: Any = application_client(access, user="admin")
+    for number in range(40):
+        client.set(f"noise:{number}", os.urandom(1 << 19))
+    try:
+        stack.script("backup", "create").ok()
+        with throw_away_stack("small", SPEC, tmp_path_factory.mktemp("small"), request.config) as target:
+            options = {"type": "tmpfs", "device": "tmpfs", "o": f"size={ROOM},mode=1777"}
+            labels = {f"{LABEL}.stack": target.name, f"{LABEL}.owner": target.owner}
+            engine().volumes.create(f"redis-{target.name}-node-1-data", driver="local", driver_opts=options, labels=labels)
+            target.up().ok()
+            mine = fill(target.access(), "mine", 50)
+            command = [sys.executable, "scripts/restore.py", "--stack", stack.name, "--to", target.name, "--replace"]
+            run(command, target.env).failed(69).says("node-1: 23 MB of room are needed", "nothing was replaced")
+            assert lost(target.access(), mine) == []
+            assert target.container("node-1").attrs["State"]["Running"]
+            target.script("status").ok()
+    finally:
+        for number in range(40):
+            client.delete(f"noise:{number}")
+        client.close()
+
+
+AHEAD = """
+import datetime, json, pathlib, time
+home, later = pathlib.Path("/backup"), time.time() + 3600
+told = json.loads((home / "status.json").read_text())
+told["last_id"] = datetime.datetime.fromtimestamp(later, datetime.UTC).strftime("%Y%m%dT%H%M%S.000Z")
+told["last_success"]["at"] = later
+(home / "status.json").write_text(json.dumps(told))
+agent = json.loads((home / "agent.json").read_text())
+agent["served_until"] = datetime.datetime.fromtimestamp(later, datetime.UTC).isoformat()
+(home / "agent.json").write_text(json.dumps(agent))
+print(told["last_id"])
+"""
+"""What stands in the notes when the clock has gone back by an hour."""
+
+
+def test_after_the_clock_went_back_the_next_backup_comes_by_schedule_and_counts_as_the_newest(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    retention = {"last": 1, "daily": 0, "weekly": 0, "monthly": 0}
+    spec = {**SPEC, "backup": {"schedule": "* * * * *", "retention": retention}}
+    with throw_away_stack("clock", spec, tmp_path_factory.mktemp("clock"), request.config) as stack:
+        stack.up().ok()
+        agent = stack.container("backup-agent")
+
+        def prunes() -> int:
+            return int(agent.logs().count(b'"event": "pruned"'))
+
+        wait_until("a backup by the agent", lambda: "" if prunes() else "none", 180)
+        known = prunes()
+        told: Any = agent.exec_run(["python3", "-c", AHEAD]).output
+        noted = told.decode().strip()
+        stack.script("status").failed(10).says("the clock went back")
+        wait_until("the next backup by the agent", lambda: "" if prunes() > known else "none", 180)
+        stack.script("status").ok()
+        complete = [row["id"] for row in listed(stack) if row["state"] == "complete"]
+        assert complete[-1] > noted
+        assert len(complete) == 1, "one that was made before was kept for the newest"

@@ -18,7 +18,7 @@ from operations.backup.catalogue import entries, find
 from operations.backup.manifest import Manifest, ShardRecord, gaps, make_id, skew_seconds, taken_away
 from operations.backup.rdb import SnapshotStream, StreamBroken
 from operations.backup.restic import NoRepository, Repository, Snapshot, parse_snapshot
-from operations.backup.session import Home, Session
+from operations.backup.session import STATUS, Home, Session
 from operations.backup.settings import BackupSettings
 from operations.backup.sources import Seen, choose, slot_map
 from operations.errors import Busy, CheckFailed, InvalidInput, ToolkitError, Unreachable
@@ -168,6 +168,16 @@ def test_the_skew_is_an_upper_bound_of_the_time_between_the_cuts() -> None:
 def test_names_of_backups_sort_by_time() -> None:
     assert make_id(0) == "19700101T000000.000Z"
     assert make_id(1.5) < make_id(1.6) < make_id(86400)
+
+
+def test_names_sort_in_the_order_of_making_also_when_the_clock_goes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home, clock = Home(tmp_path), iter((86400.0, 3600.0, 3600.0, 90000.0))
+    monkeypatch.setattr("operations.backup.session.time.time", lambda: next(clock))
+    made = [home.next_id() for _ in range(4)]
+    assert made == ["19700102T000000.000Z", "19700102T000000.001Z", "19700102T000000.002Z", "19700102T010000.000Z"]
+    home.write(STATUS, '{"last_success": {"id": "19700102T000000.999Z"}}')  # as an earlier release noted it
+    monkeypatch.setattr("operations.backup.session.time.time", lambda: 0.0)
+    assert home.next_id() == "19700102T000001.000Z"
 
 
 def snapshot(number: int, identity: str, kind: str, **tags: str) -> Snapshot:
@@ -350,6 +360,13 @@ def patient_restic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_repository_that_does_not_answer_is_given_up_and_named_with_its_last_word(tmp_path: Path) -> None:
     with pytest.raises(Unreachable, match=r"rest:http://127\.0\.0\.1:1/ did not answer within 0\.2 s: .*connection refused"):
         Repository("rest:http://127.0.0.1:1/", tmp_path / "password", tmp_path / "cache").exists()
+
+
+@pytest.mark.usefixtures("patient_restic")
+def test_a_bucket_that_does_not_exist_holds_no_repository_yet(tmp_path: Path) -> None:
+    script = tmp_path / "restic"
+    script.write_text(script.read_text().replace("connection refused", "The specified bucket does not exist"))
+    assert not Repository("s3:http://127.0.0.1:1/bucket", tmp_path / "password", tmp_path / "cache").exists()
 
 
 @pytest.mark.usefixtures("patient_restic")

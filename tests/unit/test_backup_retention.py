@@ -1,5 +1,6 @@
 """Retention: whatever the policy, the newest backup and the last verified one stay, and pruning twice prunes nothing more."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -89,6 +90,12 @@ def test_days_are_those_of_the_stacks_time_zone() -> None:
     only_days = Retention(last=1, daily=2, weekly=0, monthly=0)
     assert [one.keep for one in report([entry(late), entry(early)], only_days, ZONE, NOW)] == [True, True]
     assert [one.keep for one in report([entry(late), entry(early)], only_days, UTC, NOW)] == [False, True]
+
+
+def test_a_backup_made_after_the_clock_went_back_is_the_newest() -> None:
+    before, after = entry(NOW), replace(entry(NOW - timedelta(hours=1)), id="20260630T120000.001Z")
+    judged = report([before, after], Retention(last=1, daily=0, weekly=0, monthly=0), ZONE, NOW - timedelta(minutes=59))
+    assert [(one.entry, one.keep) for one in judged] == [(before, False), (after, True)]
 
 
 def test_a_failed_attempt_is_shown_until_a_complete_backup_follows() -> None:

@@ -1,6 +1,6 @@
 """Schedules and health: when the next backup is due, across daylight saving and clocks that go back, and what is a problem."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -97,6 +97,12 @@ def test_failures_old_backups_and_failed_proofs_are_problems() -> None:
     assert "the last rehearsal failed: no key came back" in health({**SUCCESS, "last_rehearsal": rehearsal}).problems
 
 
+def test_a_backup_that_is_dated_later_than_now_turns_the_stack_red_until_the_next_one() -> None:
+    dated = {"last_success": {"id": "x", "at": NOON.timestamp() + 3600}, "exported": 1.0}
+    assert "the clock went back: x is dated later than now" in health(dated).problems[0]
+    assert health({**dated, "last_success": {"id": "y", "at": NOON.timestamp() - 1}}).problems == ()
+
+
 def test_a_rehearsal_that_is_due_turns_the_stack_red() -> None:
     assert "no backup was ever rehearsed" in health(SUCCESS, rehearsal_hours=24).problems[0]
     hours_ago = {"state": "passed", "at": NOON.timestamp() - 2 * 3600}
@@ -109,10 +115,15 @@ WEEKLY = "0 4 * * 1"  # noon is on a Tuesday
 
 def test_a_rehearsal_is_due_by_its_schedule_whatever_became_of_the_last() -> None:
     monday = datetime(2026, 6, 29, 4, tzinfo=UTC)
-    assert rehearsal_due(WEEKLY, UTC, (monday - timedelta(days=2)).timestamp()) == monday
-    assert rehearsal_due(WEEKLY, UTC, (monday + timedelta(minutes=9)).timestamp()) == monday + timedelta(days=7)
-    assert rehearsal_due(WEEKLY, BERLIN, monday.timestamp()) == monday + timedelta(days=7, hours=-2)
-    assert rehearsal_due(WEEKLY, UTC, None) is None
+
+    def due(last: datetime | None, zone: tzinfo = UTC) -> datetime | None:
+        return rehearsal_due(WEEKLY, zone, last.timestamp() if last else None, NOON)
+
+    assert due(monday - timedelta(days=2)) == monday
+    assert due(monday + timedelta(minutes=9)) == monday + timedelta(days=7)
+    assert due(monday, BERLIN) == monday + timedelta(days=7, hours=-2)
+    assert due(None) is None
+    assert due(NOON + timedelta(hours=1)) is None, "the clock went back since"
 
 
 def test_a_rehearsal_that_is_overdue_by_its_schedule_turns_the_stack_red() -> None:
