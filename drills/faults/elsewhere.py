@@ -7,7 +7,8 @@ backup of the other stack then brings the data back, so what the clients read in
 import secrets
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,7 +17,7 @@ from docker.errors import APIError, DockerException, NotFound
 from drills.bounds import FaultKind
 from drills.faults.base import HELPER_IMAGE, LABEL, PART, Engine, FaultFailed
 from drills.faults.lost import LoseData, call_script, restored_words, script_output
-from drills.faults.replaced import remove_agent
+from drills.faults.replaced import agents, remove_agent
 from operations.backup.launch import home_volume
 from operations.inventory import NodeEntry
 from operations.scratch_stack import ScratchStack, other_shape, same_shape, scratch_name, scratch_stack, tidy
@@ -130,8 +131,8 @@ def keep_home(engine: Engine) -> None:
     stack = engine.inventory.stack
     try:
         engine.client.volumes.create(kept_volume(stack), labels={LABEL: stack, PART: "home"})
-        _copy(engine, KEEP)
         remove_agent(engine)
+        _copy(engine, KEEP)
         engine.client.volumes.get(home_volume(stack)).remove()
     except DockerException as error:
         raise FaultFailed(f"{home_volume(stack)} cannot be moved aside: {error}") from None
@@ -145,11 +146,25 @@ def put_back_home(engine: Engine) -> bool:
     except NotFound:
         return False
     try:
-        _copy(engine, PUT_BACK)
+        with _agent_stopped(engine):
+            _copy(engine, PUT_BACK)
         kept.remove()
     except DockerException as error:
         raise FaultFailed(f"{home_volume(stack)} cannot be put back from {kept_volume(stack)}: {error}") from None
     return True
+
+
+@contextmanager
+def _agent_stopped(engine: Engine) -> Iterator[None]:
+    """The stack's backup agent, which has been made anew and writes into its home, is not at work meanwhile."""
+    stopped = agents(engine)
+    for container in stopped:
+        container.stop()
+    try:
+        yield
+    finally:
+        for container in stopped:
+            container.start()
 
 
 def _copy(engine: Engine, script: str) -> None:

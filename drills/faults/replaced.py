@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from docker.errors import APIError, NotFound
+from docker.models.containers import Container
 
 from drills.bounds import FaultKind
 from drills.faults.base import Engine, Fault, FaultFailed
@@ -42,9 +43,16 @@ def came_back_empty(inventory: Inventory, gone: Sequence[NodeEntry]) -> str:
     )
 
 
+def agents(engine: Engine) -> list[Container]:
+    """The container of a stack's backup agent, running or not, if there is one."""
+    name = f"^/{agent_container(engine.inventory.stack)}$"
+    found: list[Container] = engine.client.containers.list(all=True, filters={"name": name})
+    return found
+
+
 def remove_agent(engine: Engine) -> None:
     """Remove the container of a stack's backup agent, if there is one; `pulumi up --refresh` makes it anew."""
-    for container in engine.client.containers.list(all=True, filters={"name": f"^/{agent_container(engine.inventory.stack)}$"}):
+    for container in agents(engine):
         try:
             container.remove(force=True)
         except APIError as error:

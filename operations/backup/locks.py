@@ -10,6 +10,7 @@ import base64
 import contextlib
 import fcntl
 import socket
+import tempfile
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -25,10 +26,11 @@ HOSTS = "hosts"
 @contextlib.contextmanager
 def present(home: Home, host: str | None = None) -> Iterator[None]:
     """Everybody sees meanwhile that the job of this host (default: this one) lives. Its file stays, until `release` finds it."""
-    file = home.folder / HOSTS / (host or socket.gethostname())
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with file.open("a") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)  # nobody holds it for longer than it takes to look
+    name = host or socket.gethostname()
+    (home.folder / HOSTS).mkdir(mode=0o700, parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=home.folder, prefix=f".{name}.", delete=False) as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        Path(held.name).replace(home.folder / HOSTS / name)  # nobody sees it before it is held
         yield
 
 
