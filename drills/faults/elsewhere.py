@@ -76,7 +76,7 @@ class LoseMachine(RestoreElsewhere):
     def __init__(self, engine: Engine, targets: Sequence[NodeEntry], tell: Say, kind: FaultKind = "data-loss") -> None:
         super().__init__(engine, targets, tell, kind)
         self._passphrase = secrets.token_hex(PASSPHRASE_BYTES)
-        self._key = ""
+        self._key = self._way = ""
 
     @property
     def _spec(self) -> dict[str, Any]:
@@ -116,8 +116,9 @@ class LoseMachine(RestoreElsewhere):
             script_output(stack, "backup", "import-key", str(file), environment=other.environment, text=text)
 
     def _bring_back(self) -> str:
-        told = super()._bring_back()
+        self._way = self._way or super()._bring_back()  # not once more when only what follows failed
         put_back_home(self.engine)
+        told, self._way = self._way, ""
         return told
 
 

@@ -11,6 +11,9 @@ from drills.faults import elsewhere
 from drills.faults.base import FaultFailed
 
 
+NODE: Any = SimpleNamespace(name="node-1")
+
+
 class Docker:
     """Notes what it is asked to do, in order. `fails` is a word of the script at which a helper's container fails."""
 
@@ -56,3 +59,16 @@ def test_the_agent_stands_still_while_its_home_is_put_back_and_runs_again_whatev
     else:
         assert elsewhere.put_back_home(engine(docker))
     assert docker.done == ["stop", "put back", "start", *(() if fails else ("remove redis-shop-drill-home",))]
+
+
+def test_a_heal_that_could_not_put_the_home_back_is_repeated_without_the_way_there_and_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ways = iter(["there and back"])
+    monkeypatch.setattr(elsewhere.RestoreElsewhere, "_bring_back", lambda _: next(ways))
+    docker = Docker("delete")
+    fault = elsewhere.LoseMachine(engine(docker), [NODE], lambda _: None)
+    with pytest.raises(FaultFailed, match="cannot be put back"):
+        fault._bring_back()
+    fault.engine = engine(Docker())
+    assert fault._bring_back() == "there and back"
