@@ -1,5 +1,6 @@
 """The named questions about backups, where the archive of points in time is one of them."""
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 
 from operations.archive.segments import Catalogue
 from operations.backup import chores
+from operations.backup.catalogue import Entry
 from operations.backup.session import Home, Session
 from operations.errors import CheckFailed, ToolkitError, Unreachable
 
@@ -79,3 +81,10 @@ def test_an_archive_that_is_not_there_or_empty_or_silent_is_not_answered_well(
 
 def test_an_archive_is_looked_at_before_the_first_backup_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert ask(tmp_path, monkeypatch, Archive(None), [(60, 120)], backed_up=False)["ok"]
+
+
+@pytest.mark.parametrize(("age", "ok"), [(timedelta(hours=1), True), (timedelta(hours=-1), False)])
+def test_a_backup_that_is_dated_later_than_now_is_no_proof_of_a_fresh_one(age: timedelta, ok: bool, tmp_path: Path) -> None:
+    made = Entry("20260630T120000.000Z", "shop", "complete", datetime.now(UTC) - age, "manifest", ())
+    found = chores._newest(Session({"stack": "shop", "settings": {}}, Home(tmp_path), lambda _: None), [made])
+    assert (found.ok, "the clock went back" in found.text) == (ok, not ok)

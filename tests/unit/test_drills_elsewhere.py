@@ -10,7 +10,6 @@ from docker.errors import DockerException
 from drills.faults import elsewhere
 from drills.faults.base import FaultFailed
 
-
 NODE: Any = SimpleNamespace(name="node-1")
 
 
