@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Measures backups next to what people do by hand, alternating in one run on one stack: BGSAVE and a copy, `redis-cli --rdb`.
 
-usage: bench/backup.py [large|small] [backups] [latency] [restores] [--repeat N] [--keys N] [--out FILE]
+usage: bench/backup.py [large|small] [backups] [latency] [restores] [--repeat N] [--keys N] [--rate SIZE] [--out FILE]
 
 large: values of 1 KB, unique and incompressible; small: 20 bytes. The engine writes without compression. A writer sets keys all
-the time while the latencies with and without a backup are taken. A tenth of the keys is written anew before each backup, so that
-deduplication helps as it does in life; the first one stores everything and stands apart. "restic alone" stores a file of the same
-data in a repository of its own: what nobody who encrypts with it can be faster than.
+the time while the latencies with and without a backup are taken, with --rate of one more that is held back. A tenth of the keys
+is written anew before each backup, so that deduplication helps as it does in life; the first one stores everything and stands
+apart. "restic alone" stores a file of the same data in a repository of its own: what nobody who encrypts with it can be faster
+than. Processor time is that of the whole machine, so it says something where nobody else works.
 """
 
 import json
@@ -20,7 +21,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,6 +29,7 @@ import redis
 import typer
 from rich.table import Table
 
+from bench.processor import Spent, processor_time
 from operations.backup.launch import IMAGE, Place, home_volume, repository_volume, run_job
 from operations.backup.manifest import Manifest
 from operations.backup.proof import prove
@@ -35,11 +37,12 @@ from operations.backup.restore import restore
 from operations.backup.session import HOME, LOCAL
 from operations.backup.settings import BackupSettings
 from operations.clients import application_client
-from operations.connect import Fleet
+from operations.connect import Fleet, Link
 from operations.inventory import Access, NodeEntry
 from operations.observe import observe
 from operations.parse import info_fields, text
 from operations.reshard.wire import nearest
+from operations.sizes import parse_bytes, write_bytes
 from scripts._command import make_console, run
 from tests.live.harness import engine, throw_away_stack
 from tests.waiting import wait_until
@@ -56,15 +59,17 @@ SPEC: dict[str, Any] = {
     "backup": {"retention": {"last": 50}},
 }
 OUT = "/out"
+CHILDREN = ("rdb_bgsave_in_progress", "aof_rewrite_in_progress")
 
 
 @dataclass(frozen=True)
 class Taken:
-    """One run: bytes that were stored and seconds that it took."""
+    """One run: bytes that were stored, seconds that it took, and the processor time of the machine and of the replica for it."""
 
     way: str
     bytes: int
     seconds: float
+    spent: Spent = field(default_factory=Spent)
 
     @property
     def rate(self) -> float:
@@ -131,6 +136,16 @@ def ours(place: Place, _: NodeEntry) -> Taken:
     return Taken("backup.py create", made.bytes, time.monotonic() - began)
 
 
+def await_no_child(link: Link) -> None:
+    """Wait until a server neither saves nor rewrites its append-only file: it does one of these at a time."""
+
+    def running() -> str:
+        fields = info_fields(text(link.ask("INFO", "persistence")))
+        return " ".join(name for name in CHILDREN if fields[name] != "0")
+
+    wait_until("the end of what the server does beside", running, 600, poll_seconds=0.02)
+
+
 def bgsave_and_copy(place: Place, replica: NodeEntry) -> Taken:
     """BGSAVE on the replica, then its file copied onto another volume."""
     assert place.access is not None
@@ -138,12 +153,7 @@ def bgsave_and_copy(place: Place, replica: NodeEntry) -> Taken:
         link = fleet.links[replica.name]
         began = time.monotonic()
         link.ask("BGSAVE")
-
-        def running() -> str:
-            fields = info_fields(text(link.ask("INFO", "persistence")))
-            return "" if fields["rdb_bgsave_in_progress"] == "0" else "it runs"
-
-        wait_until("the end of BGSAVE", running, 600, poll_seconds=0.02)
+        await_no_child(link)
     script = f"cp /data/dump.rdb {OUT}/copy.rdb && sync {OUT}/copy.rdb && stat -c %s {OUT}/copy.rdb && rm {OUT}/copy.rdb"
     size = int(client_container(place, script, f"{replica.volume}:/data:ro"))
     return Taken("BGSAVE + copy", size, time.monotonic() - began)
@@ -228,9 +238,9 @@ def restored(place: Place, primary: NodeEntry, manifest: Manifest, early: bool) 
     load = load_seconds(primary)
     steps = {
         "fetched": done.fetched_seconds, "loaded": done.loaded_seconds, "redundant": done.redundant_seconds,
-        "verified": done.verified_seconds, "open": done.open_seconds, "restic_alone": alone, "load_alone": load,
+        "open": done.open_seconds, "restic_alone": alone, "load_alone": load,
     }  # fmt: skip
-    return steps | ({"ratio": done.open_seconds / (alone + load)} if early else {})
+    return steps | ({"ratio": done.open_seconds / (alone + load)} if early else {"verified": done.verified_seconds})
 
 
 def primary_and_replica(access: Access) -> tuple[NodeEntry, NodeEntry]:
@@ -244,6 +254,9 @@ def main(
     parts: Annotated[list[str] | None, typer.Argument(metavar="[backups] [latency] [restores]")] = None,
     repeat: Annotated[int, typer.Option(min=1)] = 3,
     keys: Annotated[int, typer.Option(help="Keys instead of the case's own number.")] = 0,
+    rate: Annotated[
+        int | None, typer.Option(parser=parse_bytes, metavar="SIZE", help="For one more backup, with this backup.rate_limit.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="File for the raw figures.")] = None,
 ) -> None:
     """Compare throughput, latency of clients, and a restore."""
@@ -263,7 +276,7 @@ def main(
         try:
             write(access, 0, count, size)
             for part in parts or PARTS:
-                raw[part] = PARTS[part](Stand(place, access, primary, replica, count, size), repeat)
+                raw[part] = PARTS[part](Stand(place, access, primary, replica, count, size, rate), repeat)
                 if out:
                     out.write_text(json.dumps(raw, indent=1) + "\n")
         finally:
@@ -280,10 +293,14 @@ class Stand:
     replica: NodeEntry
     count: int
     size: int
+    rate: int | None
 
     def renew(self, number: int) -> None:
-        """Write a tenth of the keys anew."""
+        """Write a tenth of the keys anew, and wait for the end of what the servers do about that in the background."""
         write(self.access, self.count // 10 * (number % 10), self.count // 10, self.size)
+        with Fleet(self.access, [self.primary, self.replica]) as fleet:
+            for link in fleet.links.values():
+                await_no_child(link)
 
 
 def backups(stand: Stand, repeat: int) -> dict[str, Any]:
@@ -294,14 +311,17 @@ def backups(stand: Stand, repeat: int) -> dict[str, Any]:
     for number in range(repeat):
         for way in WAYS:
             stand.renew(number)
-            runs.append(way(stand.place, stand.replica))
-            make_console().print(f"{runs[-1].way}: {runs[-1].rate:.0f} MB/s", markup=False)
+            with processor_time(stand.replica.container) as spent:
+                run = way(stand.place, stand.replica)
+            runs.append(replace(run, spent=spent))
+            make_console().print(f"{run.way}: {run.rate:.0f} MB/s", markup=False)
     show(runs)
-    return {"first_mb_s": first.rate, "runs": [(run.way, run.bytes, run.seconds) for run in runs]}
+    return {"first_mb_s": first.rate, "runs": [asdict(run) for run in runs]}
 
 
+NOTHING = "nothing"
 MEANWHILE: dict[str, Callable[[Place, NodeEntry], object]] = {
-    "nothing": lambda *_: time.sleep(QUIET_SECONDS),
+    NOTHING: lambda *_: time.sleep(QUIET_SECONDS),
     "backup.py create": ours,
     "BGSAVE + copy": bgsave_and_copy,
     "redis-cli --rdb": redis_cli,
@@ -309,16 +329,22 @@ MEANWHILE: dict[str, Callable[[Place, NodeEntry], object]] = {
 
 
 def latency(stand: Stand, repeat: int) -> dict[str, Any]:
-    """p99 of a client's writes, in ms, while each of `MEANWHILE` goes on."""
+    """p99 of a client's writes, in ms, while each of `MEANWHILE` goes on, and a backup at the rate of the stand."""
     found: dict[str, list[float]] = {}
+    meanwhile = dict(MEANWHILE)
+    if stand.rate:
+        limited = replace(stand.place, settings=stand.place.settings.model_copy(update={"rate_limit": stand.rate}))
+        meanwhile[f"backup.py create, rate_limit {write_bytes(stand.rate)}"] = lambda _, replica: ours(limited, replica)
     for number in range(repeat):
-        stand.renew(number)
-        for name, during in MEANWHILE.items():
+        for name, during in meanwhile.items():
+            stand.renew(number)
             with Writer(stand.access, stand.primary) as writer:
                 during(stand.place, stand.replica)
             found.setdefault(name, []).append(writer.p99_ms)
+    quiet = statistics.median(found[NOTHING])
     for name, values in found.items():
-        make_console().print(f"p99 of writes, {name}, ms: {spread(values)}", markup=False)
+        ratio = statistics.median(values) / quiet
+        make_console().print(f"p99 of writes, {name}, ms: {spread(values)}, {ratio:.2f} of that without", markup=False)
     return {"p99_ms": found}
 
 
@@ -346,15 +372,19 @@ def remove_volume(name: str) -> None:
 def show(runs: Sequence[Taken]) -> None:
     """min / median / max of every way, and the ratio of the medians."""
     table = Table(title="backup, MB/s of RDB")
-    for name in ("way", "min", "median", "max", "ours / this"):
+    for name in ("way", "min", "median", "max", "ours / this", "processor s/GB", "of the replica"):
         table.add_column(name, justify="left" if name == "way" else "right")
-    rates: dict[str, list[float]] = {}
+    ways: dict[str, list[Taken]] = {}
     for one in runs:
-        rates.setdefault(one.way, []).append(one.rate)
-    mine = statistics.median(rates["backup.py create"])
-    for way, found in rates.items():
-        middle = statistics.median(found)
-        table.add_row(way, f"{min(found):.0f}", f"{middle:.0f}", f"{max(found):.0f}", f"{mine / middle:.2f}")
+        ways.setdefault(one.way, []).append(one)
+    mine = statistics.median(one.rate for one in ways["backup.py create"])
+    for way, found in ways.items():
+        rates = [one.rate for one in found]
+        middle = statistics.median(rates)
+        machine = statistics.median(one.spent.machine / one.bytes * 1e9 for one in found)
+        replica = statistics.median(one.spent.container / one.bytes * 1e9 for one in found)
+        cells = (min(rates), middle, max(rates))
+        table.add_row(way, *(f"{cell:.0f}" for cell in cells), f"{mine / middle:.2f}", f"{machine:.1f}", f"{replica:.1f}")
     make_console().print(table)
 
 

@@ -10,11 +10,11 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from operations.sizes import format_bytes
 from scripts._objectives_view import objectives_data, objectives_view
 from topologies.findings import Findings
 from topologies.plan import NodePlan, Plan
 from topologies.promises import promises
-from topologies.sizes import format_bytes
 
 SLOTS = 16384
 BARE_TABLE_WIDTH = 78

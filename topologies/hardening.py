@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from operations.inventory import Inventory, NodeEntry
+from operations.sizes import MIB
 from topologies.plan import LABEL_PREFIX, SENTINEL_MEMORY_BYTES, data_memory_limit_bytes
-from topologies.sizes import MIB
 from topologies.spec import Spec
 
 REPLACE = "pulumi refresh && pulumi up replaces it"

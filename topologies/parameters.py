@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from operations.sizes import parse_bytes
 from topologies.fields import listed, near
 from topologies.findings import HIDDEN, NO_VALUE, Finding
-from topologies.sizes import parse_bytes
 from topologies.spec import ParameterValue, Spec
 
 LISTS = Path(__file__).resolve().parent.parent / "configs" / "parameters"

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from operations.sizes import MIB
 from topologies.addresses import Addressing
-from topologies.sizes import MIB
 from topologies.spec import LimitsSpec, Spec
 
 Kind = Literal["data", "sentinel"]

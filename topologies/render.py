@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from operations.bounds import failover_bound
+from operations.sizes import MIB
 from topologies.objectives import policy_of
 from topologies.plan import Kind, NodePlan, Plan
-from topologies.sizes import MIB
 from topologies.spec import ParameterValue, Spec
 
 CONFIG = "/config"

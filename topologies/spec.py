@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from operations.backup.settings import VOLUME, BackupSettings, RepositoryPlace
 from operations.inventory import STACK_NAME
 from operations.objectives import Objectives
-from topologies.sizes import Bytes
+from operations.sizes import Bytes
 
 TopologyName = Literal["standalone", "replication", "sentinel", "cluster"]
 Eviction = Literal[

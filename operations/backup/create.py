@@ -8,13 +8,14 @@ import hashlib
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
 
 from operations.backup.manifest import Manifest, ShardRecord, gaps, skew_seconds
+from operations.backup.pace import Pace
 from operations.backup.rdb import SnapshotStream, StreamBroken
 from operations.backup.restic import Repository
 from operations.backup.settings import BackupSettings
@@ -189,8 +190,11 @@ def _take(
     pausing = settings.pause_milliseconds > 0
     width = len(sources) if pausing else min(WIDTH, len(sources))
     ready = threading.Event() if pausing else None
+    pace = Pace(settings.rate_limit) if settings.rate_limit else None
     with ThreadPoolExecutor(max(1, width), thread_name_prefix="shard") as pool:
-        jobs = [pool.submit(_shard, access, repository, identity, source, cut, ready, stopping, report) for source in sources]
+        jobs = [
+            pool.submit(_shard, access, repository, identity, source, pace, cut, ready, stopping, report) for source in sources
+        ]
         paused: float | None = None
         try:
             if ready is not None:
@@ -233,14 +237,14 @@ def known_replica(inventory: Inventory, source: Source) -> tuple[str, int] | Non
 
 
 def _shard(
-    access: Access, repository: Repository, identity: str, source: Source, cut: _Cut, ready: threading.Event | None,
-    stopping: threading.Event, report: Report,
+    access: Access, repository: Repository, identity: str, source: Source, pace: Pace | None, cut: _Cut,
+    ready: threading.Event | None, stopping: threading.Event, report: Report,
 ) -> ShardRecord:  # fmt: skip
     """One shard, from the server straight into restic; the checksum is taken on the way."""
     digest, size, told = hashlib.sha256(), 0, 0.0
     tags = tags_of(access.inventory.stack, identity, "shard", shard=str(source.shard))
     password, known_as = access.credentials.password(USER), known_replica(access.inventory, source)
-    stream = SnapshotStream(source.node, USER, password, endpoint(source.node), known_as)
+    stream = SnapshotStream(source.node, USER, password, endpoint(source.node), known_as, pace)
     try:
         with stream:
             if ready is not None:
@@ -254,7 +258,7 @@ def _shard(
                 first[0] = time.time()
                 cut.one()
 
-            chunks = stream.chunks(on_first)
+            chunks: Iterator[bytes | memoryview] = stream.chunks(on_first)
             head = beginning(chunks)
             with repository.store(shard_file(source.shard), tags, compress=is_compressible(head)) as upload:
                 for chunk in chain((head,), chunks):
@@ -280,7 +284,7 @@ def _shard(
     )  # fmt: skip
 
 
-def beginning(chunks: Iterator[bytes]) -> bytes:
+def beginning(chunks: Iterable[bytes | memoryview]) -> bytes:
     """The first `SAMPLE_BYTES` or more of a stream, less when it ends before; takes them off it."""
     head = bytearray()
     for chunk in chunks:

@@ -31,14 +31,17 @@ from operations.errors import Busy, ExitCode, ToolkitError
 
 END_SECONDS = 5.0
 """After an interruption. The container ends with this process, and restic with the container."""
+BEGUN = "begun"
+"""In what happened last: whether a run began and did not end well, or is going on, so that it may have left snapshots."""
 _WORD = threading.Event()
 """Set when whoever asked says that a job that is halfway may go on."""
 
 
 def stand_back() -> None:
-    """From now on this thread, and what it starts, gives its processor up at once to whoever else wants one: servers, clients.
+    """From now on this thread, and what it starts, gives its processor up to whoever else wants one: servers, clients.
 
-    A small share for the container alone does not do that: a server that wakes up would still wait for the end of a slice.
+    A small share for the container alone does not do that: a server that wakes up would still wait for the end of a slice. Where
+    nobody else works it costs nothing (decision 0185); whoever wants more consideration sets `backup.rate_limit`.
     """
     with contextlib.suppress(OSError):  # not every engine lets a container choose
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
@@ -53,7 +56,10 @@ def do_create(session: Session) -> dict[str, Any]:
             session.repository.init()
         else:
             release(session)
-        known = beside.submit(session.entries)  # while the snapshots are taken: it opens the repository too, which takes long
+        # While the snapshots are taken, because it opens the repository too, which takes long; and not at all when the last run
+        # ended well: it left nothing. A home without a note may be new, and its repository old.
+        known = beside.submit(session.entries if session.home.status().get(BEGUN, True) else list)
+        session.home.note(**{BEGUN: True})
         try:
             users = dict(session.told.get("users", {}))
             made = create_patiently(
@@ -66,6 +72,7 @@ def do_create(session: Session) -> dict[str, Any]:
         session.home.note(last_success={"at": made.ended, "id": made.id}, last_failure=None)
         try:
             _sweep(session, debris(known.result(), before))
+            session.home.note(**{BEGUN: False})
         except ToolkitError as error:  # the backup is made, and the next run sweeps
             session.report({"event": "not swept", "reason": str(error)})
     return made.model_dump(mode="json")

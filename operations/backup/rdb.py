@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from operations.backup.pace import Pace
 from operations.errors import Unreachable
 from operations.inventory import NodeEntry
 
@@ -35,15 +36,18 @@ class SnapshotStream:
 
     `known_as`: the address of a node that sentinels know already. They take whoever reads a primary for a new replica, which
     would be down for ever afterwards (seen; INFO of the primary lists it), unless it goes by the name of one that they know.
+    `pace`: how fast it is read, together with others that have the same; None for as fast as it comes.
     """
 
     def __init__(
-        self, node: NodeEntry, user: str, password: str, address: tuple[str, int], known_as: tuple[str, int] | None = None
-    ) -> None:
+        self, node: NodeEntry, user: str, password: str, address: tuple[str, int], known_as: tuple[str, int] | None = None,
+        pace: Pace | None = None,
+    ) -> None:  # fmt: skip
         self._node = node
         self._known_as = known_as
         self._login = (user, password)
         self._address = address
+        self._pace = pace
         self._buffer = b""
         self._socket: socket.socket | None = None
 
@@ -62,8 +66,7 @@ class SnapshotStream:
     def begin(self) -> Begun:
         """Log in and ask for a snapshot; raises StreamBroken with the server's reason, Unreachable when it does not answer."""
         try:
-            self._socket = socket.create_connection(self._address, CONNECT_SECONDS)
-            self._socket.settimeout(SILENCE_SECONDS)
+            self._socket = self._connect()
             self._ask("AUTH", *self._login)
             if self._known_as is not None:
                 self._ask("REPLCONF", "ip-address", self._known_as[0], "listening-port", str(self._known_as[1]))
@@ -77,8 +80,11 @@ class SnapshotStream:
             raise StreamBroken(f"{self._node.name} answered {' '.join(answer)!r} to a request for a snapshot")
         return Begun(answer[1], int(answer[2]))
 
-    def chunks(self, on_first: Callable[[], None]) -> Iterator[bytes]:
-        """The bytes of the RDB; `on_first` is called when the first arrives. Raises StreamBroken when they end too early."""
+    def chunks(self, on_first: Callable[[], None]) -> Iterator[memoryview]:
+        """The bytes of the RDB, each chunk good until the next one is asked for; `on_first` is called when the first arrives.
+
+        Raises StreamBroken when they end too early.
+        """
         try:
             head = self._line()
             while head == "":  # the server is still at it
@@ -93,6 +99,13 @@ class SnapshotStream:
         except OSError as error:
             raise StreamBroken(f"{self._node.name} stopped sending its snapshot: {error}") from None
 
+    def _connect(self) -> socket.socket:
+        made = socket.create_connection(self._address, CONNECT_SECONDS)
+        made.settimeout(SILENCE_SECONDS)
+        if self._pace is not None:  # a large buffer of the kernel's would be filled in bursts
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2 * self._pace.portion_bytes)
+        return made
+
     def _ask(self, *words: str) -> str:
         assert self._socket is not None  # noqa: S101 - opened before
         packed = b"".join(b"$%d\r\n%b\r\n" % (len(word.encode()), word.encode()) for word in words)
@@ -105,34 +118,53 @@ class SnapshotStream:
         return answer
 
     def _line(self) -> str:
+        assert self._socket is not None  # noqa: S101 - opened before
         while b"\n" not in self._buffer:
             if len(self._buffer) > LINE_BYTES:
                 raise StreamBroken(f"{self._node.name} sent no Redis answer")
-            self._buffer += self._receive()
+            if not (data := self._socket.recv(LINE_BYTES)):
+                raise self._cut_off()
+            self._buffer += data
         line, _, self._buffer = self._buffer.partition(b"\n")
         return line.rstrip(b"\r").decode(errors="replace")
 
-    def _receive(self) -> bytes:
-        assert self._socket is not None  # noqa: S101 - opened before
-        data = self._socket.recv(CHUNK_BYTES)
-        if not data:
-            raise StreamBroken(f"{self._node.name} closed the connection before its snapshot was complete")
-        return data
-
-    def _exactly(self, length: int) -> Iterator[bytes]:
+    def _exactly(self, length: int) -> Iterator[memoryview]:
+        pieces = self._pieces(0)
         while length:
-            data, self._buffer = self._buffer or self._receive(), b""
-            yield data[:length]
-            length -= len(data[:length])
+            data = next(pieces)[:length]
+            yield data
+            length -= len(data)
 
-    def _until(self, mark: bytes) -> Iterator[bytes]:
+    def _until(self, mark: bytes) -> Iterator[memoryview]:
         if len(mark) != MARK_BYTES:
             raise StreamBroken(f"{self._node.name} announced its snapshot in a form that is not understood")
-        data, self._buffer = self._buffer, b""
-        while not data.endswith(mark):
-            if len(data) > MARK_BYTES:
-                yield data[:-MARK_BYTES]
-                data = data[-MARK_BYTES:]
-            data += self._receive()
-        if rest := data[:-MARK_BYTES]:
-            yield rest
+        for data in self._pieces(MARK_BYTES):
+            yield data[:-MARK_BYTES]
+            if data[-MARK_BYTES:] == mark:
+                return
+
+    def _pieces(self, kept: int) -> Iterator[memoryview]:
+        """What comes, in one buffer that is used again and again: the last `kept` bytes of a piece are the first of the next."""
+        room = memoryview(bytearray(kept + CHUNK_BYTES))
+        filled = len(self._buffer)
+        room[:filled], self._buffer = self._buffer, b""
+        while True:
+            if filled:
+                yield room[:filled]
+            held = min(kept, filled)
+            room[:held] = room[filled - held : filled]
+            filled = held + self._receive(room[held:])
+
+    def _receive(self, room: memoryview) -> int:
+        """Wait for bytes and read what is there, or a portion of it; returns how many."""
+        assert self._socket is not None  # noqa: S101 - opened before
+        if self._pace is not None:
+            room = room[: self._pace.portion_bytes]
+        if not (size := self._socket.recv_into(room)):
+            raise self._cut_off()
+        if self._pace is not None:
+            self._pace.took(size)
+        return size
+
+    def _cut_off(self) -> StreamBroken:
+        return StreamBroken(f"{self._node.name} closed the connection before its snapshot was complete")

@@ -237,7 +237,7 @@ class Upload:
         for reader in self._readers:
             reader.start()
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Hand bytes over; raises what restic's failure means when it does not take them."""
         try:
             assert self._process.stdin is not None  # noqa: S101 - opened as a pipe

@@ -8,6 +8,8 @@ from zoneinfo import ZoneInfo, available_timezones
 from cronsim import CronSim, CronSimError
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from operations.sizes import MIB, Bytes
+
 VOLUME = "volume"
 """The repository of a stack that names none: a Docker volume of its own, which `pulumi destroy` leaves alone."""
 REST = "rest:"
@@ -125,6 +127,10 @@ class BackupSettings(_Section):
     )
     pause_milliseconds: int = Field(
         0, ge=0, le=60_000, description="longest pause of writes for one cut through all shards; 0: no pause, the skew is stated"
+    )
+    rate_limit: Annotated[Bytes, Field(ge=MIB)] | None = Field(
+        None,
+        description="most that is read in a second for a backup, of all shards together, for example 40mb; default: no limit",
     )
     point_in_time: bool = Field(
         False, description="archive all that is written at once, so that any second can be restored; needs append-only files"

@@ -1,5 +1,6 @@
 """The set of a cluster's shards: one cut through all of them, one of them missing; and a repository that somebody has locked."""
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -7,6 +8,8 @@ import pytest
 
 from operations.backup.launch import IMAGE, home_volume, repository_volume
 from operations.backup.session import HOME, LOCAL
+from operations.clients import application_client
+from operations.sizes import MIB, write_bytes
 from tests.live.harness import Stack, engine, throw_away_stack
 from tests.live.ledger import Load, fill, lost
 from tests.live.test_backup import listed, made
@@ -94,3 +97,20 @@ def test_a_repository_that_somebody_else_has_locked_takes_backups_and_is_not_pru
         stack.script("backup", "verify").ok()
     finally:
         holder.remove(force=True, v=True)
+
+
+def test_a_rate_limit_holds_for_all_shards_together_and_replaces_no_container(stack: Stack) -> None:
+    access, limit = stack.access(), MIB
+    client: Any = application_client(access)
+    for number in range(8):
+        client.set(f"large:{number}", os.urandom(MIB))
+    client.close()
+    before = {one.name: one.id for one in stack.containers() if "node" in str(one.name)}
+    stack.configure(**{"backup.rate_limit": write_bytes(limit)})
+    stack.up().ok()
+    assert {one.name: one.id for one in stack.containers() if "node" in str(one.name)} == before
+    told = made(stack, "--no-digest")
+    size = sum(shard["bytes"] for shard in told["shards"])
+    assert size > 8 * MIB
+    seconds = max(shard["ended"] for shard in told["shards"]) - min(shard["began"] for shard in told["shards"])
+    assert seconds > size / limit * 0.8, f"{size} bytes in {seconds:.1f} s"

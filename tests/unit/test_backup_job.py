@@ -1,19 +1,23 @@
 """How a job is talked to, and what making a backup decides on its way."""
 
+import contextlib
 import os
 import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
-from operations.backup import create
+from operations.backup import create, job
 from operations.backup.catalogue import Entry
 from operations.backup.job import debris
 from operations.backup.launch import _converse
 from operations.backup.restic import Repository
-from operations.errors import CheckFailed
+from operations.backup.session import Home, Session
+from operations.errors import CheckFailed, ToolkitError, Unreachable
 
 JOB = """
 import sys
@@ -61,6 +65,43 @@ def test_only_what_runs_before_this_one_left_is_debris() -> None:
     known = [entry("20260101", "complete"), entry("20260102", "unfinished"), entry("20260103", "failed"),
              entry("20260104", "unfinished")]  # fmt: skip
     assert debris(known, before="20260104") == ["20260102-1"]
+
+
+def test_debris_is_looked_for_unless_the_last_run_ended_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[str] = []
+    outcomes: list[ToolkitError | SimpleNamespace] = []
+    good = SimpleNamespace(ended=1.0, id="20260101T000000.000Z", model_dump=lambda **_: {})
+
+    def look() -> list[Entry]:
+        looked.append("looked")
+        return []
+
+    def make(*_: object) -> SimpleNamespace:
+        outcome = outcomes.pop(0)
+        if isinstance(outcome, ToolkitError):
+            raise outcome
+        return outcome
+
+    session = SimpleNamespace(
+        access=lambda: None, home=Home(tmp_path), report=lambda _: None, told={}, settings=None,
+        repository=SimpleNamespace(may_be_locked=lambda: False), entries=look,
+    )  # fmt: skip
+    monkeypatch.setattr(job, "stand_back", lambda: None)
+    monkeypatch.setattr(job, "ensure_password", lambda _: True)
+    monkeypatch.setattr(job, "create_patiently", make)
+
+    def run(outcome: ToolkitError | SimpleNamespace) -> int:
+        outcomes.append(outcome)
+        before = len(looked)
+        with contextlib.suppress(ToolkitError):
+            job.do_create(cast(Session, session))
+        return len(looked) - before
+
+    assert run(good) == 1, "a new home may belong to an old repository"
+    assert run(good) == 0
+    assert run(Unreachable("the repository is away")) == 0
+    assert run(good) == 1
+    assert run(good) == 0
 
 
 def test_a_folder_without_locks_need_not_be_unlocked(tmp_path: Path) -> None:

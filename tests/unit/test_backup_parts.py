@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -16,7 +17,8 @@ from pydantic import ValidationError
 from operations.backup import create
 from operations.backup.catalogue import entries, find
 from operations.backup.manifest import Manifest, ShardRecord, gaps, make_id, skew_seconds, taken_away
-from operations.backup.rdb import SnapshotStream, StreamBroken
+from operations.backup.pace import Pace
+from operations.backup.rdb import CHUNK_BYTES, LINE_BYTES, SnapshotStream, StreamBroken
 from operations.backup.restic import NoRepository, Repository, Snapshot, parse_snapshot
 from operations.backup.session import STATUS, Home, Session
 from operations.backup.settings import BackupSettings
@@ -24,6 +26,7 @@ from operations.backup.sources import Seen, choose, slot_map
 from operations.errors import Busy, CheckFailed, InvalidInput, ToolkitError, Unreachable
 from operations.inventory import Inventory, NodeEntry
 from operations.parse import Persistence, Replication, ServerInfo
+from operations.sizes import MIB
 from topologies import outputs
 from topologies.addresses import addressing
 from topologies.plan import make_plan
@@ -270,6 +273,8 @@ def test_a_repository_whose_files_are_gone_is_damaged_too() -> None:
         ("repository", "backups", "absolute path"),
         ("repository", "scp:joe@host:/backups", "absolute path"),
         ("repository", "rest:https://joe:secret@host/", "holds a password"),
+        ("rate_limit", "40 boxes", "is not a size"),
+        ("rate_limit", "1kb", "greater than or equal to 1048576"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(field: str, value: str, said: str) -> None:
@@ -278,11 +283,14 @@ def test_settings_that_cannot_work_are_refused(field: str, value: str, said: str
 
 
 def test_settings_survive_the_way_through_the_inventory() -> None:
-    settings = BackupSettings.model_validate({"schedule": "0 3 * * *", "repository": "rest:http://host:8000/"})
+    given = {"schedule": "0 3 * * *", "repository": "rest:http://host:8000/", "rate_limit": "40mb"}
+    settings = BackupSettings.model_validate(given)
+    assert settings.rate_limit == 40 * 1024**2
     assert BackupSettings.model_validate(settings.model_dump(mode="json")) == settings
     assert inventory("cluster").spec["backup"] == BackupSettings().model_dump(mode="json")
 
 
+SMALL_BYTES = 4096
 ASKED: list[bytes] = []
 """What servers of tests were asked."""
 
@@ -298,8 +306,9 @@ def server(answers: list[bytes], body: bytes) -> Iterator[tuple[str, int]]:
             for answer in answers:
                 ASKED.append(connection.recv(4096))
                 connection.sendall(answer)
-            for at in range(0, len(body), 7):  # in small pieces, so that every boundary is cut somewhere
-                connection.sendall(body[at : at + 7])
+            for at in range(0, min(len(body), SMALL_BYTES), 7):  # in small pieces, so that every boundary is cut somewhere
+                connection.sendall(body[at : min(at + 7, SMALL_BYTES)])
+            connection.sendall(body[SMALL_BYTES:])
 
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
@@ -315,16 +324,25 @@ NODE = inventory("standalone").node("node-1")
 MARK = b"0123456789" * 4
 
 
-def received(answers: list[bytes], body: bytes) -> tuple[bytes, int]:
-    with server(answers, body) as address, SnapshotStream(NODE, "backup", "secret", address) as stream:
+def received(answers: list[bytes], body: bytes, pace: Pace | None = None) -> tuple[bytes, int]:
+    with server(answers, body) as address, SnapshotStream(NODE, "backup", "secret", address, pace=pace) as stream:
         begun = stream.begin()
-        return b"".join(stream.chunks(lambda: None)), begun.offset
+        return b"".join(bytes(chunk) for chunk in stream.chunks(lambda: None)), begun.offset
 
 
-@pytest.mark.parametrize("content", [b"", b"REDIS0012", bytes(range(256)) * 9])
+@pytest.mark.parametrize("content", [b"", b"REDIS0012", bytes(range(256)) * 9, os.urandom(3 * CHUNK_BYTES + 17)])
 def test_a_snapshot_comes_whole_with_and_without_a_known_length(content: bytes) -> None:
     assert received(OK, b"\n\n$EOF:" + MARK + b"\r\n" + content + MARK) == (content, 1234)
     assert received(OK, b"\n$%d\r\n" % len(content) + content + b"*1\r\n") == (content, 1234)
+
+
+def test_a_snapshot_that_is_paced_is_read_in_small_portions_and_comes_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    monkeypatch.setattr(Pace, "took", lambda _, size: sizes.append(size))
+    pace, content = Pace(8 * MIB), os.urandom(MIB)
+    assert received(OK, b"\n$EOF:" + MARK + b"\r\n" + content + MARK, pace) == (content, 1234)
+    assert max(sizes) <= pace.portion_bytes
+    assert sum(sizes) >= MIB - LINE_BYTES  # the head came together with the first bytes
 
 
 @pytest.mark.parametrize("body", [b"$EOF:" + MARK + b"\r\nREDIS", b"$100\r\nREDIS", b"$EOF:short\r\nx", b"-LOADING\r\n", b""])

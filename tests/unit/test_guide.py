@@ -9,9 +9,9 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from operations.bounds import FaultKind
+from operations.sizes import write_bytes
 from topologies.fields import FREE_SECTION, all_fields, by_word, section_of
 from topologies.parameters import recorded
-from topologies.sizes import write_bytes
 
 GUIDE = (Path(__file__).resolve().parents[2] / "docs" / "guide" / "spec.md").read_text()
 ROWS = {

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from operations.sizes import MIB
 from topologies.addresses import addressing
 from topologies.plan import Plan, data_memory_limit_bytes, make_plan
-from topologies.sizes import MIB
 from topologies.spec import Spec
 
 TOPOLOGIES = ("standalone", "replication", "sentinel", "cluster")

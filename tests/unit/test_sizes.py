@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from topologies.sizes import format_bytes, parse_bytes, write_bytes
+from operations.sizes import format_bytes, parse_bytes, write_bytes
 
 
 @pytest.mark.parametrize(

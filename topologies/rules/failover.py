@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
+from operations.sizes import write_bytes
 from topologies.rules.ruling import Ruling, counted, refuse, warn
-from topologies.sizes import write_bytes
 from topologies.spec import Spec
 
 LEAST_TIMEOUT_SECONDS = 0.5

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
+from operations.sizes import MIB, format_bytes, write_bytes
 from topologies.plan import SENTINEL_MEMORY_BYTES, data_memory_limit_bytes
 from topologies.rules.ruling import Ruling, refuse, warn
-from topologies.sizes import MIB, format_bytes, write_bytes
 from topologies.spec import Spec
 
 LEAST_MAXMEMORY_BYTES = 16 * MIB
