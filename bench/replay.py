@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 """Measures the digest of a live cluster, and the replay of snapshots next to a pipelined DUMP / RESTORE loop over one connection.
 
-usage: python -m bench.replay [digest] [replay] [--repeat N] [--keys N] [--value-bytes N] [--engine E --version V] [--out F]
+usage: python -m bench.replay [digest] [replay] [--repeat N] [--keys N] [--value-bytes N] [--hashes] [--engine E --version V]
+       [--out F]
 
 Replay and loop alternate, from the same scratch server into the same cluster of three shards; what is compared is keys per second
-of passing keys on. The digest's longest call is the server's own measure (SLOWLOG), of primaries that are otherwise idle.
+of passing keys on, while replicas and append-only files take part. With --hashes a value is a hash of four fields, else a string.
+The digest's longest call is the server's own measure (SLOWLOG), of primaries that are otherwise idle.
 """
 
 import json
@@ -38,16 +40,23 @@ SPEC: dict[str, Any] = {
     "persistence": {"policy": "aof", "aof": {"fsync": "everysec"}},
 }
 BATCH = 500
+FIELDS = 4
 LOOP_BATCH = 100
 SLOW_MICROSECONDS = 1000
 LARGE_ELEMENTS = 200_000
 
 
-def fill(to: Any, keys: int, value_bytes: int) -> None:
+def fill(to: Any, keys: int, value_bytes: int, hashes: bool = False) -> None:
     """Unique, incompressible values; every third key expires in a day."""
     pipe = to.pipeline(transaction=False)
     for number in range(keys):
-        pipe.set(f"key:{number}", os.urandom(value_bytes), ex=86400 if number % 3 == 0 else None)
+        key = f"key:{number}"
+        if hashes:
+            pipe.hset(key, mapping={f"field {n}": os.urandom(value_bytes // FIELDS) for n in range(FIELDS)})
+        else:
+            pipe.set(key, os.urandom(value_bytes))
+        if number % 3 == 0:
+            pipe.expire(key, 86400)
         if number % BATCH == BATCH - 1:
             pipe.execute()
     pipe.execute()
@@ -116,6 +125,7 @@ def ours(rdb: Path, access: Access) -> dict[str, float]:
         "keys": done.keys,
         "seconds": round(seconds, 3),
         "keys_per_second": round(done.keys / seconds),
+        "redundant_seconds": round(done.redundant_seconds - done.loaded_seconds, 3),
         "whole_seconds": round(done.verified_seconds, 3),
     }
 
@@ -152,13 +162,14 @@ def main(
     repeat: Annotated[int, typer.Option(min=1)] = 5,
     keys: Annotated[int, typer.Option(min=1000)] = 300_000,
     value_bytes: Annotated[int, typer.Option(min=1)] = 100,
+    hashes: bool = False,
     engine: str = "redis",
     version: str = "8.0",
     out: Annotated[Path | None, typer.Option()] = None,
 ) -> None:
     """Digests, and replay against loop in turns."""
     console = make_console()
-    found: dict[str, Any] = {"keys": keys, "value_bytes": value_bytes}
+    found: dict[str, Any] = {"keys": keys, "value_bytes": value_bytes, "hashes": hashes}
     chosen = cases or ["digest", "replay"]
     spec = SPEC | {"engine": {"name": engine, "version": version}}
     with tempfile.TemporaryDirectory() as folder, throw_away_stack("bench", spec, Path(folder)) as stack:
@@ -166,7 +177,7 @@ def main(
         access = stack.access()
         stack.wait_healthy(access, 60)
         with scratch_server(stack.name, "source", access.inventory.engine.image) as source:
-            fill(source.client(), keys, value_bytes)
+            fill(source.client(), keys, value_bytes, hashes)
             rdb = fetch(source, Path(folder) / "dump.rdb")
             ours(rdb, access)  # so that the digest has something to read, and everything is warm
             if "digest" in chosen:

@@ -22,8 +22,8 @@ PACK = (Path(__file__).parent / "pack.lua").read_bytes()
 PACK_BYTES = 1 << 20
 LARGE_BYTES = 16 << 20
 """Keys that take more are copied in parts, so that neither memory here nor a single command grows with them."""
-SCAN_COUNT = 500
-STEPS_PER_NOTE = 20
+SCAN_COUNT = 2000
+STEPS_PER_NOTE = 5
 
 Watch = Callable[[int, int], None]
 """Told how many keys and bytes were passed on since the last time; an error that it raises ends the replay."""
