@@ -75,6 +75,7 @@ def as_data(found: StackDigest, comparison: Comparison | None) -> dict[str, obje
         "libraries_differ": found.libraries_differ,
         "seconds": round(found.seconds, 3),
         "longest_call_seconds": round(found.longest_seconds, 4),
+        "longest_call_processor_seconds": found.longest_processor_seconds,
     }
     if comparison:
         data["comparison"] = {
@@ -97,7 +98,10 @@ def show(found: StackDigest, comparison: Comparison | None) -> None:
     console.print(table)
     total = found.total
     rate = f", {total.all.keys / found.seconds:,.0f} keys/s" if found.seconds > 0 else ""
-    console.print(f"read in {found.seconds:.1f} s{rate}; longest call {found.longest_seconds * 1000:.1f} ms", markup=False)
+    worked = found.longest_processor_seconds
+    processor = "" if worked is None else f", most processor time of the server for one {worked * 1000:.1f} ms"
+    longest = f"{found.longest_seconds * 1000:.1f} ms"
+    console.print(f"read in {found.seconds:.1f} s{rate}; longest call {longest}{processor}", markup=False)
     if total.changes:
         console.print(f"{total.changes:,} changes meanwhile: this digest belongs to no single moment", markup=False)
     if total.opaque:

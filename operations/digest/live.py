@@ -31,6 +31,8 @@ class StackDigest:
     seconds: float
     longest_seconds: float
     """The longest call of all, seen from here."""
+    longest_processor_seconds: float | None = None
+    """The most processor time of a server that a call took; None where an engine cannot tell."""
 
     @property
     def total(self) -> Digest:
@@ -59,7 +61,7 @@ def digest_stack(
     with Fleet(access, access.inventory.data_nodes) as fleet:
         names = [name for name in nodes_to_read(look(fleet, access.inventory), access, source) if only is None or name in only]
     boundaries = boundaries_ms or boundaries_from(time.time_ns() // 1_000_000)
-    lock, longest, stop = threading.Lock(), [0.0], threading.Event()
+    lock, readers, stop = threading.Lock(), list[Reader](), threading.Event()
 
     def told(keys: int) -> None:
         if stop.is_set():
@@ -73,10 +75,8 @@ def digest_stack(
         if source == "replica" and access.inventory.topology == "cluster":
             link.ask("READONLY")
         reader = Reader(link.ask, boundaries, watch=told)
-        found = reader.read()
-        with lock:
-            longest[0] = max(longest[0], reader.longest_seconds)
-        return found
+        readers.append(reader)
+        return reader.read()
 
     links = {name: KeyLink(access, access.inventory.node(name)) for name in names}
     try:
@@ -90,7 +90,9 @@ def digest_stack(
     finally:
         for link in links.values():
             link.close()
-    return StackDigest(access.inventory.stack, digests, time.monotonic() - began, longest[0])
+    longest = max((reader.longest_seconds for reader in readers), default=0.0)
+    worked = [seconds for reader in readers if (seconds := reader.longest_processor_seconds) is not None]
+    return StackDigest(access.inventory.stack, digests, time.monotonic() - began, longest, max(worked, default=None))
 
 
 def width(nodes: Sequence[NodeEntry], processors: int) -> int:

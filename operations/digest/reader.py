@@ -66,6 +66,8 @@ class Reader:
         self._fields_expire = False
         self.longest_seconds = 0.0
         """The longest call, seen from here."""
+        self.longest_processor_seconds: float | None = None
+        """The most processor time of the server that a call took; None where its scripts cannot tell (before Redis 7.4)."""
 
     def read(self) -> Digest:
         """Read everything; raises Refused, Unreachable, and Undetermined when keys come and go all the time."""
@@ -99,7 +101,7 @@ class Reader:
             yield hashlib.sha1(text, usedforsecurity=False).hexdigest()
 
     def _run(self, mode: str, *arguments: object) -> Any:
-        """Run the script and note how long that took."""
+        """Run the script and note how long that took; its answer without the time."""
         boundaries = " ".join(map(str, self._boundaries_ms))
         words = (mode, self._database, int(self._fields_expire), CALL_MS, boundaries, *arguments)
         began = time.perf_counter()
@@ -111,7 +113,10 @@ class Reader:
             reply = self._ask("EVAL_RO", SCRIPT, 0, *words)
         seconds = time.perf_counter() - began
         self.longest_seconds = max(self.longest_seconds, seconds)
-        return reply
+        *answer, microseconds = reply
+        if microseconds >= 0:
+            self.longest_processor_seconds = max(self.longest_processor_seconds or 0.0, microseconds / 1e6)
+        return answer
 
     # ---- keys -------------------------------------------------------------------------------------------------------
 

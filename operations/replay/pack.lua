@@ -2,18 +2,12 @@
 --
 -- ARGV: bytes allowed, bytes from which a key is large, key ...
 -- Answers {commands, their number, keys of ARGV that were looked at, large keys}. A large key is {key, type, expiry in ms or -1}.
--- Expiries are absolute. Strings become SET, which costs this server and its targets less than DUMP and RESTORE; all else becomes
--- RESTORE. Streams and types of modules are never large: only DUMP has all that they hold.
-local call, pcall, format = redis.call, redis.pcall, string.format
+-- Expiries are absolute. Strings become SET, which costs this server and its targets less than DUMP and RESTORE; all else, and a
+-- string that follows something else, becomes RESTORE. Streams and types of modules are never large: only DUMP has all they hold.
+local call, pcall, byte, format = redis.call, redis.pcall, string.byte, string.format
 local allowed, limit = tonumber(ARGV[1]), tonumber(ARGV[2])
-local IN_PARTS = {list = true, set = true, zset = true, hash = true}
+local IN_PARTS = {string = true, list = true, set = true, zset = true, hash = true}
 local out, count, bytes, large, last = {}, 0, 0, {}, #ARGV
-
--- The beginning of a string, as long as one that is large; nil for every other type.
-local function string_of(key)
-  local value = pcall('GETRANGE', key, 0, limit - 1)
-  return type(value) == 'string' and value or nil
-end
 
 local function set(key, value, expiry)
   if expiry < 0 then
@@ -36,6 +30,8 @@ local function put(command)
   bytes = bytes + #command
 end
 
+-- A key is first taken for a string when the one before was: that saves to ask, and a wrong guess costs as much as asking.
+local strings = true
 for i = 3, #ARGV do
   if bytes > allowed then
     last = i - 1
@@ -43,17 +39,19 @@ for i = 3, #ARGV do
   end
   local key = ARGV[i]
   local expiry = call('PEXPIRETIME', key)
-  local text = string_of(key)
-  if expiry == -2 then
-    -- it expired meanwhile
-  elseif text and #text < limit then
-    put(set(key, text, expiry))
-  else
-    local kind = text and 'string' or call('MEMORY', 'USAGE', key, 'SAMPLES', 5) > limit and call('TYPE', key)['ok']
-    if kind == 'string' or IN_PARTS[kind] then
-      large[#large + 1] = {key, kind, format('%.0f', expiry)}
+  if expiry ~= -2 then
+    local text = strings and pcall('GETRANGE', key, 0, limit - 1)
+    if type(text) == 'string' and #text < limit then
+      put(set(key, text, expiry))
     else
-      put(restore(key, call('DUMP', key), expiry))
+      local kind = call('MEMORY', 'USAGE', key, 'SAMPLES', 5) > limit and call('TYPE', key)['ok']
+      if IN_PARTS[kind] then
+        large[#large + 1] = {key, kind, format('%.0f', expiry)}
+      else
+        local value = call('DUMP', key)
+        strings = byte(value) == 0  -- the type, as in an RDB
+        put(restore(key, value, expiry))
+      end
     end
   end
 end

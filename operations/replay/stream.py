@@ -68,6 +68,7 @@ def stream(session: Session, feeds: Mapping[str, Feed], route: Route, watch: Wat
     """Pass everything on that was not yet; raises Moved when a target is not in charge any more, and may be called again then."""
     notes = Notes(session)
     position = Position(**(notes.read("position") or {}))
+    session.ask("CONFIG", "SET", "rdbcompression", "no")  # payloads of DUMP: whoever reads them is near. Digests were read before
     for database in databases(notes.info()):
         if database == NOTES_DATABASE or database < position.database or position.finished:
             continue
