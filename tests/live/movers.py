@@ -14,6 +14,9 @@ from operations.reshard.proposal import propose
 from operations.reshard.run import carry_out
 from tests.waiting import wait_until
 
+SLOW = Limits(bytes_per_second=300_000)
+"""A move that lasts for seconds with the little data of these tests."""
+
 
 def look(access: Access) -> Live:
     with Fleet(access, access.inventory.data_nodes) as fleet:
@@ -64,3 +67,12 @@ def await_begun(access: Access, process: Any) -> None:
         poll_seconds=0.005,
     )
     client.close()
+
+
+def kill_in_the_middle(access: Access, weights: dict[str, float]) -> None:
+    """A move that was begun and is killed before its end."""
+    process = start(access, weights, SLOW)
+    await_begun(access, process)
+    assert process.is_alive(), "the move ended before it could be killed"
+    process.kill()
+    process.join(5)

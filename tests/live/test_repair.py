@@ -4,8 +4,6 @@ Before each repair the dry run has to say the same and change nothing.
 """
 
 import json
-import os
-import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,7 +17,7 @@ from operations.reshard.live import Live
 from tests.live.faults import hang, kill_servers
 from tests.live.harness import Stack, throw_away_stack
 from tests.live.ledger import Ledger, fill, lost
-from tests.live.movers import assert_whole, await_begun, look, start, stored
+from tests.live.movers import assert_whole, kill_in_the_middle, look, stored
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.live, pytest.mark.full]
@@ -120,10 +118,7 @@ def test_slots_left_half_moved_by_hand_are_moved_to_their_end(stack: Stack, acce
 
 
 def test_a_move_whose_mover_was_killed_goes_on(stack: Stack, access: Access, ledger: Ledger) -> None:
-    process = start(access, {"3": 0.0})
-    await_begun(access, process)
-    os.kill(process.pid, signal.SIGKILL)
-    process.join(5)
+    kill_in_the_middle(access, {"3": 0.0})
     repaired(stack, "interrupted")
     assert assert_whole(access).slots_of(THREE) == []
     assert lost(access, ledger) == []

@@ -1,8 +1,6 @@
 """Slots move while clients write, while movers are killed and while a primary dies; no key may be lost or stand twice."""
 
-import os
 import random
-import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -21,7 +19,7 @@ from operations.reshard.proposal import Proposal, propose
 from operations.reshard.run import carry_out, resume
 from tests.live.harness import Stack, throw_away_stack
 from tests.live.ledger import Load, fill, lost
-from tests.live.movers import assert_whole, await_begun, look, start, stored
+from tests.live.movers import SLOW, assert_whole, await_begun, kill_in_the_middle, look, start, stored
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.live
@@ -38,8 +36,6 @@ KEYS = 20_000
 KILLS, KILLS_IN_FULL = 5, 20
 LONGEST_RUN_SECONDS = 1.5
 SEED = 7
-SLOW = Limits(bytes_per_second=300_000)
-"""A move that lasts for seconds with this little data."""
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +64,7 @@ def test_a_mover_killed_at_any_instant_is_continued_to_a_whole_cluster(access: A
             await_begun(access, process)
             time.sleep(dice.uniform(0, LONGEST_RUN_SECONDS))
             interrupted += process.is_alive()
-            os.kill(process.pid, signal.SIGKILL)
+            process.kill()
             process.join(5)
             resume(access, report=lambda _: None)
     live = assert_whole(access)
@@ -81,10 +77,7 @@ def test_a_mover_killed_at_any_instant_is_continued_to_a_whole_cluster(access: A
 def test_an_aborted_move_goes_back_and_nothing_new_begins_before_that(access: Access, stack: Stack) -> None:
     before = look(access).owners
     ledger = fill(access, "aborted", KEYS)
-    process = start(access, {"3": 0.0})
-    await_begun(access, process)
-    os.kill(process.pid, signal.SIGKILL)
-    process.join(5)
+    kill_in_the_middle(access, {"3": 0.0})
     stack.script("reshard").failed().says("reshard.py resume")
     stack.script("reshard", "abort", "--back").ok().says("none is open")
     live = assert_whole(access)
