@@ -44,23 +44,19 @@ sentinel_views() { for sentinel in $SENTINELS; do sentinel_view "$sentinel" "$1"
 # says WORD VIEWS: how many sentinels say so.
 says() { printf '%s\n' "$2" | grep -cxF "$1"; }
 
-# decide VIEWS WAITED_SECONDS: `follow` the primary that a majority names, `accept` writes, or `wait`.
+# decide VIEWS WAITED_SECONDS: `follow ADDRESS` when a majority names another primary, `accept` writes, or `wait`.
 # Sentinels that are silent, or name somebody who is not primary any more, are waited for as long as a failover takes.
 decide() {
-    total=$(set -- $SENTINELS; echo $#)
-    heard=$(printf '%s\n' "$1" | grep -c .)
+    majority=$(majority_of "$1")
     if [ "$(says busy "$1")" -gt 0 ]; then
         echo wait # a failover that comes to nothing ends by its own time-out
-    elif [ "$(says seen "$1")" -eq "$heard" ] && [ $((heard * 2)) -gt "$total" ]; then
-        echo accept
-    elif printf '%s\n' "$1" | grep . | grep -vxF -e seen -e unseen | sort | uniq -c | sort -rn | {
-        read -r votes _ && [ $((votes * 2)) -gt "$total" ]
-    }; then
-        echo follow
-    elif [ "$2" -ge "$FAILOVER_BOUND_SECONDS" ]; then
+    elif [ "$majority" = seen ] && [ "$(says seen "$1")" -eq "$(printf '%s\n' "$1" | grep -c .)" ]; then
         echo accept
     else
-        echo wait
+        case $majority in
+            '' | seen | unseen) if [ "$2" -ge "$FAILOVER_BOUND_SECONDS" ]; then echo accept; else echo wait; fi ;;
+            *) echo "follow $majority" ;;
+        esac
     fi
 }
 
@@ -88,11 +84,12 @@ confirm_primary() {
             return
         fi
         views=$(sentinel_views $(($(now_ms) - began_ms)))
-        case $(decide "$views" $(($(seconds) - answering))) in
+        decision=$(decide "$views" $(($(seconds) - answering)))
+        case $decision in
             accept) accept_writes "still primary (sentinels say: $(printf '%s ' $views))" && return ;;
-            follow)
-                new=$(majority_of_sentinels)
-                [ -z "$new" ] || { say "$new took over meanwhile: following it" && me REPLICAOF "$new" "$PORT" >/dev/null; }
+            follow*)
+                say "${decision#follow } took over meanwhile: following it"
+                me REPLICAOF "${decision#follow }" "$PORT" >/dev/null
                 ;;
             *) sleep 0.1 ;;
         esac

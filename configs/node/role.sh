@@ -27,10 +27,15 @@ primary_elsewhere() {
 
 # The primary that more than half of the sentinels name, unless it is this node.
 majority_of_sentinels() {
-    answers=$(for sentinel in $SENTINELS; do ask admin "$sentinel" "$SENTINEL_PORT" SENTINEL get-master-addr-by-name "$SERVICE" | head -n 1; done)
-    for candidate in $(printf '%s\n' "$answers" | sort -u); do
-        votes=$(printf '%s\n' "$answers" | grep -cxF "$candidate")
-        [ $((votes * 2)) -gt "$(set -- $SENTINELS; echo $#)" ] && [ "$candidate" != "$ADDRESS" ] && echo "$candidate"
+    new=$(majority_of "$(for sentinel in $SENTINELS; do ask admin "$sentinel" "$SENTINEL_PORT" SENTINEL get-master-addr-by-name "$SERVICE" | head -n 1; done)")
+    [ "$new" = "$ADDRESS" ] || echo "$new"
+}
+
+# majority_of ANSWERS: the line that more than half of the sentinels gave; nothing when there is none.
+majority_of() {
+    for candidate in $(printf '%s\n' "$1" | sort -u); do
+        votes=$(printf '%s\n' "$1" | grep -cxF "$candidate")
+        [ $((votes * 2)) -gt "$(set -- $SENTINELS; echo $#)" ] && echo "$candidate"
     done
 }
 

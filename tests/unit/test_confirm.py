@@ -13,7 +13,7 @@ BOUND_SECONDS = 9
 
 def shell(script: str, *arguments: str, **environment: str) -> str:
     env = {**os.environ, "SENTINELS": SENTINELS, "FAILOVER_BOUND_SECONDS": str(BOUND_SECONDS), **environment}
-    command = ["sh", "-uc", f'. "$0"; {script}', str(CONFIRM), *arguments]
+    command = ["sh", "-uc", f'. "${{0%/*}}/role.sh"; . "$0"; {script}', str(CONFIRM), *arguments]
     return subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout.strip()
 
 
@@ -33,8 +33,8 @@ def shell(script: str, *arguments: str, **environment: str) -> str:
         ("seen seen busy", 10 * BOUND_SECONDS, "wait"),
         ("seen seen 10.0.0.12", 0, "wait"),  # the one that led the failover, or one that slept for long
         ("seen seen 10.0.0.12", BOUND_SECONDS, "accept"),
-        ("seen 10.0.0.12 10.0.0.12", 0, "follow"),
-        ("10.0.0.12 10.0.0.12", 0, "follow"),
+        ("seen 10.0.0.12 10.0.0.12", 0, "follow 10.0.0.12"),
+        ("10.0.0.12 10.0.0.12", 0, "follow 10.0.0.12"),
         ("10.0.0.12 10.0.0.12 busy", 0, "wait"),
         ("seen 10.0.0.12 10.0.0.13", 0, "wait"),
     ],
