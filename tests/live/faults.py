@@ -39,7 +39,10 @@ def server_process(stack: Stack, node: str, tree: dict[int, list[int]] | None = 
     waiting = [int(container.attrs["State"]["Pid"])]
     while waiting:
         pid = waiting.pop()
-        name = Path(f"/proc/{pid}/comm").read_text().strip()
+        try:
+            name = Path(f"/proc/{pid}/comm").read_text().strip()
+        except OSError:
+            continue  # the scripts around a server start commands that end at any moment
         if name in SERVERS:
             assert str(container.id) in Path(f"/proc/{pid}/cgroup").read_text(), f"process {pid} is not in {container.name}"
             return pid
