@@ -16,6 +16,7 @@ from tests.live.harness import ROOT, Stack, run_infra, throw_away_stack
 from tests.live.ledger import Load, fill, lost
 
 UP_SECONDS = 60
+LOOK_SECONDS = 3  # for one look at all nodes, on a machine that may stand still for a moment
 RECOVERY_SECONDS = 30
 """From the kill of every server until the stack is as declared: restart, load, and for clusters the rejoin delay."""
 REPAIR_SECONDS = 60
@@ -63,7 +64,7 @@ class Lifecycle:
     def test_it_comes_up_from_nothing(self, stack: Stack, figure: Callable[[str], None]) -> None:
         came = stack.up().ok()
         took = stack.wait_healthy(stack.access(), UP_SECONDS)
-        assert took < 1, f"`pulumi up` ended {took:.1f} s before the stack was as declared"
+        assert took < LOOK_SECONDS, f"`pulumi up` ended {took:.1f} s before the stack was as declared"
         figure(f"pulumi up {came.seconds:.1f} s")
 
     def test_the_state_of_the_stack_shows_no_password(self, stack: Stack, access: Access) -> None:
