@@ -83,7 +83,8 @@ def departure(observation: Observation, inventory: Inventory, leaving: Collectio
         return Departure()
     names = {node.name for node in leaving}
     if inventory.topology == "cluster":
-        return _of_shards(observation, inventory, names)
+        closed = {node.name for node in leaving if node.shard not in inventory.shards}
+        return _of_shards(observation, inventory, names, closed)
     primaries = [node for node in observation.nodes if node.is_primary and not node.is_unplaced]
     if len(primaries) != 1:
         found = ", ".join(node.name for node in primaries) or "none that answers"
@@ -98,8 +99,12 @@ def _follows(node: NodeState, primary: str, inventory: Inventory, leaving: Colle
     return link is not None and link.role == "replica" and link.primary_address == entry.address
 
 
-def _of_shards(observation: Observation, inventory: Inventory, leaving: set[str]) -> Departure:
-    """Groups of a primary and its replicas: those that keep nodes stay, as many as are declared; the others are drained."""
+def _of_shards(observation: Observation, inventory: Inventory, leaving: set[str], closed: set[str]) -> Departure:
+    """Groups of a primary and its replicas: those that keep nodes stay, as many as are declared; the others are drained.
+
+    `closed` are those of `leaving` whose shard is not declared any more: a group in which nobody stays is drained then, also when
+    fewer than declared are left, because a shard that stays serves no slots.
+    """
     states = {node.name: node for node in observation.nodes if node.cluster}
     views: dict[str, ClusterView] = {name: state.cluster for name, state in states.items() if state.cluster}
     groups: list[Group] = [
@@ -117,7 +122,10 @@ def _of_shards(observation: Observation, inventory: Inventory, leaving: set[str]
     if unserved:
         return Departure(obstacles=(f"slots {format_slots(unserved)} are served by nobody that answers",))
     ranked = sorted(groups, key=rank)
-    kept, surplus = ranked[: len(inventory.shards)], ranked[len(inventory.shards) :]
+    takers = any(view.me.is_primary and name not in leaving for name, view in views.items())
+    ends = {p.name for p, followers in groups if takers and p.name in closed and not _staying(followers, leaving)[0]}
+    kept = [group for group in ranked if group[0].name not in ends][: len(inventory.shards)]
+    surplus = [group for group in ranked if group not in kept]
     drained = tuple(primary.name for primary, _ in surplus)
     short = [primary.name for primary, followers in kept if _falls_short(primary, followers, leaving, inventory)]
     shard_of = {node.name: node.shard for node in inventory.data_nodes}

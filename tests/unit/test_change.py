@@ -63,6 +63,15 @@ def test_shards_that_go_are_drained_whoever_serves_them_now() -> None:
     assert found(FIVE, THREE, formed(FIVE, {5: "node-5-2"})) == Departure(drained=("node-4-1", "node-5-2"))
 
 
+def test_a_shard_that_goes_is_drained_also_when_one_that_stays_serves_no_slots() -> None:
+    """As `scripts/reshard.py --weights 2=0` leaves it: only four groups serve slots, and three shards are to stay."""
+    states = formed(FIVE)
+    everything = view_of(states["node-1-1"]).slots + view_of(states["node-2-1"]).slots
+    states = {name: with_line(state, identifier("node-2-1"), slots=()) for name, state in states.items()}
+    states = {name: with_line(state, identifier("node-1-1"), slots=everything) for name, state in states.items()}
+    assert found(FIVE, THREE, states) == Departure(drained=("node-4-1", "node-5-1"))
+
+
 def test_a_replica_that_leaves_needs_nothing() -> None:
     assert found(CLUSTER_2, CLUSTER_1, formed(CLUSTER_2)) == Departure()
 
