@@ -198,11 +198,12 @@ def _take(
         paused: float | None = None
         try:
             if ready is not None:
+                longest = settings.pause_milliseconds / 1000
                 with _paused(fleet, sources, settings.pause_milliseconds) as elapsed:
                     ready.set()
-                    cut.done.wait(settings.pause_milliseconds / 1000)
+                    is_cut = cut.done.wait(max(0.0, longest - elapsed()))  # catching up is part of the pause
                     paused = elapsed()
-                    if not cut.done.is_set():
+                    if not is_cut or paused > longest:  # the servers ended it by themselves
                         raise CheckFailed(
                             f"the shards were not all cut within a pause of {settings.pause_milliseconds} ms, so there is no "
                             "single cut; raise backup.pause_milliseconds, or set it to 0 for a backup with a stated skew"
