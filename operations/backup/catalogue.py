@@ -14,7 +14,7 @@ LATEST = "latest"
 class Entry:
     """One backup as the repository's tags tell it. `state` is complete, failed, or unfinished (no manifest: a run that was cut
     off, or one that is still going on). `verified` and `rehearsed` are the times of the last such attempt if it
-    was a success, `digest` is the snapshot that holds the backup's digest."""
+    was a success, `refuted` that of the last verification if it failed; `digest` is the snapshot that holds the digest."""
 
     id: str
     stack: str
@@ -25,10 +25,22 @@ class Entry:
     verified: datetime | None = None
     rehearsed: datetime | None = None
     digest: str | None = None
+    refuted: datetime | None = None
 
     @property
     def is_restorable(self) -> bool:
         return self.state == "complete"
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether it was verified or rehearsed, and no verification has failed since."""
+        proofs = [at for at in (self.verified, self.rehearsed) if at]
+        return bool(proofs) and (self.refuted is None or max(proofs) > self.refuted)
+
+    @property
+    def is_refuted(self) -> bool:
+        """Whether a verification failed, and nothing has proven it since."""
+        return self.refuted is not None and not self.is_proven
 
 
 def entries(snapshots: Iterable[Snapshot], stack: str) -> list[Entry]:
@@ -45,9 +57,9 @@ def _entry(identity: str, stack: str, group: list[Snapshot]) -> Entry:
         found = [one for one in group if one.tags.get("kind") == kind]
         return max(found, key=lambda one: one.time, default=None)
 
-    def success(kind: str) -> datetime | None:
+    def ended(kind: str, state: str) -> datetime | None:
         found = last(kind)
-        return found.time if found and found.tags.get("state") == "passed" else None
+        return found.time if found and found.tags.get("state") == state else None
 
     manifest, digest = last("manifest"), last("digest")
     return Entry(
@@ -57,9 +69,10 @@ def _entry(identity: str, stack: str, group: list[Snapshot]) -> Entry:
         at=min(one.time for one in group),
         manifest=manifest.id if manifest else None,
         snapshots=tuple(sorted(one.id for one in group)),
-        verified=success("verification"),
-        rehearsed=success("rehearsal"),
+        verified=ended("verification", "passed"),
+        rehearsed=ended("rehearsal", "passed"),
         digest=digest.id if digest else None,
+        refuted=ended("verification", "failed"),
     )
 
 

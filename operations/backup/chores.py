@@ -4,7 +4,7 @@ import hashlib
 import json
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -29,21 +29,24 @@ CIPHER = ("openssl", "enc", "-aes-256-cbc", "-pbkdf2", "-iter", KEY_ROUNDS, "-a"
 
 
 def verify(session: Session, name: str) -> dict[str, Any]:
-    """Read a backup back in full and compare every shard with its manifest; the outcome stands in the catalogue.
+    """Read a backup back in full and compare every shard with its manifest; the outcome stands in the catalogue. What is kept
+    here of the repository is left aside: a machine that has nothing of it must be able to read it.
 
     Raises CheckFailed naming what is damaged or missing.
     """
     began = time.time()
+    repository = session.repository.without_cache()
     with session.home.lock("verify"):
         entry = find(session.entries(), name)
         release(session)
         try:
-            manifest = session.manifest(entry)
+            manifest = session.manifest(entry, anew=repository)
             assert manifest is not None  # noqa: S101 - restorable ones have one
-            if missing := [*gaps(manifest), *taken_away(manifest, entry.snapshots)]:
+            there = {one.id for one in repository.snapshots(stack=session.stack, set=entry.id)}
+            if missing := [*gaps(manifest), *taken_away(manifest, there)]:
                 raise CheckFailed("; ".join(missing))
             for shard in manifest.shards:
-                _verify_shard(session, manifest, shard)
+                _verify_shard(session, repository, manifest, shard)
         except CheckFailed as error:
             record(session, entry, "verification", "failed", {"reason": str(error)})
             raise CheckFailed(f"backup {entry.id} is damaged: {error}") from None
@@ -52,9 +55,9 @@ def verify(session: Session, name: str) -> dict[str, Any]:
     return done
 
 
-def _verify_shard(session: Session, manifest: Manifest, shard: ShardRecord) -> None:
+def _verify_shard(session: Session, repository: Repository, manifest: Manifest, shard: ShardRecord) -> None:
     digest, size = hashlib.sha256(), 0
-    for chunk in session.repository.read(shard.snapshot, shard_file(shard.shard)):
+    for chunk in repository.read(shard.snapshot, shard_file(shard.shard)):
         digest.update(chunk)
         size += len(chunk)
     if (size, digest.hexdigest()) != (shard.bytes, shard.sha256):
@@ -80,13 +83,25 @@ def record(session: Session, entry: Entry, kind: str, state: str, content: dict[
 def prune(session: Session, dry_run: bool) -> list[dict[str, Any]]:
     """The report of the retention; without `dry_run` what it does not keep is removed, and its space given back."""
     with session.home.lock("prune"):
-        judged = retention_report(session.entries(), session.settings.retention, session.settings.zone, datetime.now(UTC))
+        known = session.entries()
+        damaged = {one.id for one in known if session.damage(one)}
+        settings = session.settings
+        judged = retention_report(known, settings.retention, settings.zone, datetime.now(UTC), damaged)
         gone = [one.entry for one in judged if not one.keep]
         if gone and not dry_run:
             release(session)
-            session.repository.run("forget", *(snapshot for entry in gone for snapshot in entry.snapshots))
+            for snapshots in forgotten(gone):
+                session.repository.run("forget", *snapshots)
             session.repository.run("prune")
         return [{"id": one.entry.id, "state": one.entry.state, "keep": one.keep, "reasons": list(one.reasons)} for one in judged]
+
+
+def forgotten(gone: Sequence[Entry]) -> list[list[str]]:
+    """What to take away of these backups, one after the other: their manifests first. Who is cut off then leaves debris, and no
+    backup that looks complete and is not. Pure."""
+    manifests = [entry.manifest for entry in gone if entry.manifest]
+    others = [snapshot for entry in gone for snapshot in entry.snapshots if snapshot != entry.manifest]
+    return [snapshots for snapshots in (manifests, others) if snapshots]
 
 
 @dataclass(frozen=True)
@@ -123,9 +138,12 @@ def _checks(session: Session, read_data: bool) -> Iterator[Check]:
         structure, _ = tried("integrity", lambda: _integrity(session, words), what, "restore from another copy of the repository")
     yield structure
     complete = [entry for entry in entries if entry.is_restorable]
-    yield _newest(session, complete)
-    proven = [entry for entry in complete if entry.verified or entry.rehearsed]
-    text = f"{proven[-1].id} was read back" if proven else "no backup was ever read back"
+    damaged = {entry.id: why for entry in complete if (why := session.damage(entry))}
+    against = "; ".join(f"{name} is damaged: {why}" for name, why in damaged.items())
+    yield Check("whole", not damaged, against or "nothing is known against any backup", "scripts/backup.py create, then verify")
+    yield _newest(session, [entry for entry in complete if entry.id not in damaged])
+    proven = [entry for entry in complete if entry.is_proven and entry.id not in damaged]
+    text = f"{proven[-1].id} was read back" if proven else "no sound backup was ever read back"
     yield Check("verified", bool(proven), text, "scripts/backup.py verify latest")
     exported = session.home.status().get("exported")
     told = "the key was exported" if exported else "nobody can read these backups without the volume of this machine"

@@ -25,9 +25,8 @@ from operations.backup.catalogue import Entry, find
 from operations.backup.create import create, create_patiently
 from operations.backup.fetch import Wanted, fetch, swap
 from operations.backup.locks import present, release
-from operations.backup.manifest import taken_away
 from operations.backup.session import HALFWAY, Home, Session, ensure_password
-from operations.errors import Busy, ExitCode, ToolkitError
+from operations.errors import Busy, CheckFailed, ExitCode, ToolkitError
 
 END_SECONDS = 5.0
 """After an interruption. The container ends with this process, and restic with the container."""
@@ -92,29 +91,33 @@ def _sweep(session: Session, snapshots: Sequence[str]) -> None:
 
 
 def do_list(session: Session) -> list[dict[str, Any]]:
-    rows = []
-    for entry in session.entries():
-        manifest = session.manifest(entry)
-        missing = taken_away(manifest, entry.snapshots) if manifest and entry.is_restorable else []
-        rows.append(
-            {
-                "id": entry.id,
-                "state": "damaged" if missing else entry.state,
-                "at": entry.at.isoformat(),
-                "verified": entry.verified.isoformat() if entry.verified else None,
-                "rehearsed": entry.rehearsed.isoformat() if entry.rehearsed else None,
-                "digest": manifest.digest["digest"] if manifest and manifest.digest else None,
-                "shards": manifest.shard_count if manifest else None,
-                "keys": manifest.keys if manifest else None,
-                "bytes": manifest.bytes if manifest else None,
-                "skew_seconds": manifest.skew_seconds if manifest else None,
-                "consistent": manifest.consistent if manifest else None,
-                "engine": f"{manifest.engine} {manifest.version}" if manifest else None,
-                "topology": manifest.topology if manifest else None,
-                "reason": "; ".join(missing) or manifest.reason if manifest else "the run was cut off, or is still going on",
-            }
-        )
-    return rows
+    return [_row(session, entry) for entry in session.entries()]
+
+
+def _row(session: Session, entry: Entry) -> dict[str, Any]:
+    manifest, reason = None, "the run was cut off, or is still going on"
+    try:
+        if manifest := session.manifest(entry):
+            reason = manifest.reason or ""
+    except CheckFailed as error:  # the others are listed all the same
+        reason = str(error)
+    damage = session.damage(entry)
+    return {
+        "id": entry.id,
+        "state": "damaged" if damage else entry.state,
+        "at": entry.at.isoformat(),
+        "verified": entry.verified.isoformat() if entry.verified else None,
+        "rehearsed": entry.rehearsed.isoformat() if entry.rehearsed else None,
+        "digest": manifest.digest["digest"] if manifest and manifest.digest else None,
+        "shards": manifest.shard_count if manifest else None,
+        "keys": manifest.keys if manifest else None,
+        "bytes": manifest.bytes if manifest else None,
+        "skew_seconds": manifest.skew_seconds if manifest else None,
+        "consistent": manifest.consistent if manifest else None,
+        "engine": f"{manifest.engine} {manifest.version}" if manifest else None,
+        "topology": manifest.topology if manifest else None,
+        "reason": damage or reason or None,
+    }
 
 
 def do_show(session: Session) -> dict[str, Any]:

@@ -57,13 +57,18 @@ class Snapshot:
 
 class Repository:
     """One restic repository. `secrets` tells further environment variables (object store, REST server); it is asked each time,
-    because they may be stored later than whoever works here began."""
+    because they may be stored later than whoever works here began. `cache` is where restic keeps copies of what is small:
+    entries, folders, the index."""
 
     def __init__(
-        self, place: str, password_file: Path, cache: Path, secrets: Callable[[], Mapping[str, str]] = dict[str, str]
+        self, place: str, password_file: Path, cache: Path | None, secrets: Callable[[], Mapping[str, str]] = dict[str, str]
     ) -> None:
         self.place = place
         self._password_file, self._cache, self._secrets = password_file, cache, secrets
+
+    def without_cache(self) -> "Repository":
+        """The same, read as it lies there: a copy that restic keeps here would hide damage from whoever looks for it."""
+        return Repository(self.place, self._password_file, None, self._secrets)
 
     @property
     def _environment(self) -> dict[str, str]:
@@ -72,7 +77,7 @@ class Repository:
             **self._secrets(),
             "RESTIC_REPOSITORY": self.place,
             "RESTIC_PASSWORD_FILE": str(self._password_file),
-            "RESTIC_CACHE_DIR": str(self._cache),
+            **({"RESTIC_CACHE_DIR": str(self._cache)} if self._cache else {}),
             "RESTIC_PROGRESS_FPS": "0.2",
         }
 
@@ -184,7 +189,8 @@ class Repository:
         )
 
     def _command(self, words: Sequence[str]) -> list[str]:
-        return ["restic", "--retry-lock", LOCK_PATIENCE, *self._ssh(), *words]
+        no_cache = () if self._cache else ("--no-cache",)
+        return ["restic", "--retry-lock", LOCK_PATIENCE, *no_cache, *self._ssh(), *words]
 
     def _ssh(self) -> list[str]:
         if not self.place.startswith(SFTP):

@@ -1,10 +1,11 @@
 """Which backups are kept and why: a report that deletes nothing. Pure; `job.do_prune` acts on it.
 
 As restic's own rules: of every hour, day, ISO week and month the last backup counts, for as many of them as have one. Whatever
-the rules say, the newest complete backup and the last verified one stay.
+the rules say, the newest complete backup and the last verified one stay. Damaged ones count for nothing, so that no good one goes
+because of them; they stay until a newer one was verified.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 
@@ -29,11 +30,13 @@ _PERIODS: tuple[tuple[str, Callable[[datetime], object]], ...] = (
 )
 
 
-def report(entries: Iterable[Entry], retention: Retention, zone: tzinfo, now: datetime) -> list[Judged]:
+def report(
+    entries: Iterable[Entry], retention: Retention, zone: tzinfo, now: datetime, damaged: Collection[str] = ()
+) -> list[Judged]:  # fmt: skip
     """Judge every backup, in the order of their names: that in which they were made, whatever the clock did. Days and the like
-    are those of `zone`."""
+    are those of `zone`; `damaged` names complete ones that are worth nothing."""
     known = sorted(entries, key=lambda entry: entry.id)
-    complete = [entry for entry in known if entry.is_restorable]
+    complete = [entry for entry in known if entry.is_restorable and entry.id not in damaged]
     kept: dict[str, list[str]] = {entry.id: [] for entry in known}
     for number, entry in enumerate(reversed(complete[-retention.last :]), start=1):
         kept[entry.id].append(f"last {number} of {retention.last}")
@@ -45,12 +48,15 @@ def report(entries: Iterable[Entry], retention: Retention, zone: tzinfo, now: da
     if verified := last_verified(complete):
         kept[verified.id].append("last verified")
     newest = complete[-1].id if complete else None
-    return [_judged(entry, kept[entry.id], newest) for entry in known]
+    worthless = {entry.id for entry in known if entry.is_restorable} & set(damaged)
+    return [
+        _judged_damaged(entry, verified) if entry.id in worthless else _judged(entry, kept[entry.id], newest) for entry in known
+    ]
 
 
 def last_verified(complete: Iterable[Entry]) -> Entry | None:
     """The newest backup that was proven to be readable: verified or rehearsed."""
-    proven = [entry for entry in complete if entry.is_restorable and (entry.verified or entry.rehearsed)]
+    proven = [entry for entry in complete if entry.is_restorable and entry.is_proven]
     return max(proven, key=lambda entry: entry.id, default=None)
 
 
@@ -60,6 +66,12 @@ def _judged(entry: Entry, reasons: Sequence[str], newest: str | None) -> Judged:
     if entry.state == "failed" and (newest is None or entry.id > newest):
         return Judged(entry, True, ("the latest attempt: no complete backup since",))
     return Judged(entry, False, (entry.state,))
+
+
+def _judged_damaged(entry: Entry, verified: Entry | None) -> Judged:
+    if verified is None or entry.id > verified.id:
+        return Judged(entry, True, ("damaged, and no newer one was verified",))
+    return Judged(entry, False, ("damaged",))
 
 
 def _last_of_each(complete: Sequence[Entry], period: Callable[[datetime], object], count: int) -> list[Entry]:

@@ -176,14 +176,29 @@ class Session:
         self.require_repository()
         return entries(self.repository.snapshots(stack=self.stack), self.stack)
 
-    def manifest(self, entry: Entry) -> Manifest | None:
-        """The manifest of a backup with its digest where it has one; None for one without a manifest."""
+    def manifest(self, entry: Entry, anew: Repository | None = None) -> Manifest | None:
+        """The manifest of a backup with its digest where it has one; None for one without a manifest. It is read from the
+        repository `anew`, or from what is kept here of it. Raises CheckFailed for one that is damaged."""
         if entry.manifest is None:
             return None
-        found = Manifest.model_validate_json(self._text(entry.manifest, MANIFEST_FILE))
+        read = anew.read_text if anew else self._text
+        found = Manifest.model_validate_json(read(entry.manifest, MANIFEST_FILE))
         if entry.digest is None:
             return found
-        return found.model_copy(update={"digest": json.loads(self._text(entry.digest, "digest.json"))})
+        return found.model_copy(update={"digest": json.loads(read(entry.digest, "digest.json"))})
+
+    def damage(self, entry: Entry) -> str:
+        """Why nobody should rely on a complete backup: its manifest cannot be read, shards of it are gone, its last verification
+        failed. Empty when nothing is known against it."""
+        if not entry.is_restorable:
+            return ""
+        try:
+            found = self.manifest(entry)
+        except CheckFailed as error:
+            return str(error)
+        assert found is not None  # noqa: S101 - restorable ones have one
+        missing = "; ".join(taken_away(found, entry.snapshots))
+        return missing or ("its last verification failed; verify it again to see why" if entry.is_refuted else "")
 
     def _text(self, snapshot: str, file: str) -> str:
         """A small file of the repository; entries never change, so each is read once."""

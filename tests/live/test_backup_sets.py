@@ -77,6 +77,40 @@ def test_a_shard_that_is_missing_from_a_set_is_named_and_nothing_is_touched(stac
     assert lost(access, ledger) == []
 
 
+FLIP = """
+import pathlib
+for kept in pathlib.Path("/backup/cache").glob("*/data/*/*"):
+    file = pathlib.Path("/repository/data", kept.parent.name, kept.name)
+    if file.exists():
+        data = bytearray(file.read_bytes())
+        data[len(data) // 2] ^= 1
+        file.chmod(0o600)
+        file.write_bytes(data)
+        print("flipped", flush=True)
+"""
+"""Inverts a bit in every file of the repository of which restic keeps a copy: those that hold folders."""
+
+
+def flip(stack: Stack) -> None:
+    container = restic(stack, f"python3 -c '{FLIP}'")
+    assert container.wait()["StatusCode"] == 0 and b"flipped" in container.logs(), container.logs()
+    container.remove(v=True)
+
+
+def test_a_verification_sees_the_damage_that_copies_on_this_machine_would_hide(stack: Stack) -> None:
+    newest = made(stack)["id"]
+    stack.script("backup", "verify").ok()
+    flip(stack)
+    try:
+        stack.script("backup", "verify").failed(10).says(newest, "is damaged")
+        assert listed(stack)[-1]["state"] == "damaged"
+        stack.script("backup", "check").failed(10).says("BAD whole:", f"{newest} is damaged: its last verification failed")
+    finally:
+        flip(stack)
+    stack.script("backup", "verify").ok()
+    assert listed(stack)[-1]["state"] == "complete"
+
+
 def test_a_repository_that_somebody_else_has_locked_takes_backups_and_is_not_pruned(stack: Stack) -> None:
     made(stack)
     holder = restic(stack, "sleep 300 | restic backup --stdin --stdin-filename somebody")

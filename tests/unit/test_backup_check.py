@@ -50,7 +50,7 @@ def ask(
     monkeypatch.setattr("operations.backup.chores.Store.load", lambda _: Catalogue())
     monkeypatch.setattr(chores, "restorable", lambda _: seconds)
     found = {one["name"]: one for one in chores.check(session, read_data)}
-    assert list(found) == ["repository", "archive", *(("integrity", "newest", "verified", "key") if backed_up else ())]
+    assert list(found) == ["repository", "archive", *(("integrity", "whole", "newest", "verified", "key") if backed_up else ())]
     return found["archive"]
 
 

@@ -210,8 +210,9 @@ def test_the_catalogue_tells_complete_failed_and_unfinished_sets_apart() -> None
 
 
 def test_a_backup_that_was_whole_once_and_is_damaged_now_does_not_count_as_verified() -> None:
-    damaged = [*CATALOGUE, snapshot(9, "20260101", "verification", state="failed")]
-    assert entries(damaged, "shop")[0].verified is None
+    damaged = entries([*CATALOGUE, snapshot(9, "20260101", "verification", state="failed")], "shop")[0]
+    assert (damaged.verified, damaged.is_refuted, damaged.is_proven) == (None, True, False)
+    assert not entries(CATALOGUE, "shop")[0].is_refuted
 
 
 def test_latest_is_the_newest_that_can_be_restored() -> None:

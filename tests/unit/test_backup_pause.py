@@ -10,6 +10,7 @@ import pytest
 from operations.backup import create
 from operations.backup.create import _Cut
 from operations.backup.settings import BackupSettings
+from operations.backup.sources import choose
 from operations.errors import CheckFailed
 from tests.unit.test_backup_parts import cluster, record
 
@@ -39,7 +40,7 @@ def take(monkeypatch: pytest.MonkeyPatch, elapsed: list[float], is_cut: bool) ->
     shop, seen = cluster()
     nothing: Any = None
     settings = BackupSettings(pause_milliseconds=PAUSE_SECONDS * 1000)
-    sources = create.choose(seen, shop, "replica", 10)
+    sources = choose(seen, shop, "replica", 10)
     return create._take(nothing, nothing, settings, nothing, "20260101", sources, [], lambda _: None)
 
 

@@ -85,6 +85,38 @@ def test_any_moment_of_the_window_has_a_backup_before_it(entries: list[Entry], h
         assert any(one.at < since for one in kept)
 
 
+@given(ENTRIES, POLICIES, some.data())
+def test_damaged_backups_never_cost_a_good_one_its_place(entries: list[Entry], policy: Retention, data: some.DataObject) -> None:
+    damaged = data.draw(some.sets(some.sampled_from([one.id for one in entries])) if entries else some.just(set[str]()))
+    good = [one for one in entries if one.id not in damaged]
+    judged = report(entries, policy, ZONE, NOW, damaged)
+    kept = {one.entry.id for one in judged if one.keep}
+    assert {one.entry.id for one in report(good, policy, ZONE, NOW) if one.keep} == kept - damaged - _unfinished(entries)
+    assert all(one.reasons for one in judged) and len(judged) == len(entries)
+    left = [one.entry for one in judged if one.keep]
+    assert [one for one in report(left, policy, ZONE, NOW, damaged) if not one.keep] == []
+
+
+def _unfinished(entries: list[Entry]) -> set[str]:
+    return {one.id for one in entries if one.state == "unfinished"}
+
+
+def test_a_damaged_backup_stays_until_a_newer_one_was_verified() -> None:
+    damaged, later = entry(NOW - timedelta(hours=2)), entry(NOW - timedelta(hours=1))
+    mean = Retention(last=1, daily=0, weekly=0, monthly=0)
+    assert [one.keep for one in report([damaged, later], mean, ZONE, NOW, {damaged.id})] == [True, True]
+    proven = replace(later, verified=NOW)
+    assert [one.keep for one in report([damaged, proven], mean, ZONE, NOW, {damaged.id})] == [False, True]
+
+
+def test_a_rehearsal_proves_nothing_about_a_backup_whose_verification_failed_later() -> None:
+    old = entry(NOW - timedelta(days=3), verified=True)
+    rotten = replace(entry(NOW - timedelta(days=2)), rehearsed=NOW - timedelta(days=1), refuted=NOW - timedelta(hours=1))
+    assert rotten.is_refuted and last_verified([old, rotten]) == old
+    mended = replace(rotten, rehearsed=NOW)
+    assert not mended.is_refuted and last_verified([old, mended]) == mended
+
+
 def test_days_are_those_of_the_stacks_time_zone() -> None:
     late, early = datetime(2026, 6, 29, 21, 59, tzinfo=UTC), datetime(2026, 6, 29, 22, 1, tzinfo=UTC)  # 23:59 and 00:01 in Berlin
     only_days = Retention(last=1, daily=2, weekly=0, monthly=0)
