@@ -17,7 +17,7 @@ from operations.observe import Observation, look
 from operations.replicate import decide_replication
 from operations.rolling import is_copying
 from operations.sentinels import decide_sentinels
-from operations.settle import settle_parameters
+from operations.settle import let_in, settle_parameters
 from operations.steps import Action, Addresses, Decision, Overdue, Wait, act, decision
 from operations.verdict import State, Verdict, verdict
 
@@ -80,6 +80,7 @@ def converge(
     """
     started = time.monotonic()
     with Fleet(access) as fleet:
+        let_in(access, fleet, report)
         changes, observation = reach_shape(fleet, access, report, seconds, gone)
         changes += settle_parameters(access, fleet, observation, report)
     judged = verdict(observation, access.inventory)

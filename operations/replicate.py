@@ -97,7 +97,7 @@ def _follow(
 ) -> tuple[list[Action], list[Wait]]:
     """Let everybody follow the one primary; links that work already are left alone."""
     actions: list[Action] = []
-    waits: list[Wait] = []
+    waits = _unconfirmed(primary, inventory, overdue)
     for node in nodes:
         link = node.replication
         if node is primary or link is None or node.loading:
@@ -127,6 +127,18 @@ def _follow(
         if link and link.link_up and link.primary_address == inventory.node(primary.name).address and address not in connected:
             waits.append(Wait("links", f"{primary.name} to list {node.name} as its replica"))
     return actions, waits
+
+
+def _unconfirmed(primary: NodeState, inventory: Inventory, overdue: Overdue) -> list[Wait]:
+    """The wait for sentinels to see a primary that came back, and that takes no writes until then (configs/node/confirm.sh).
+
+    A failover may be under way: to set its parameters now would let it acknowledge writes that are lost then.
+    """
+    if not primary.unconfirmed or inventory.sentinel is None:
+        return []
+    patience = inventory.sentinel.down_after_ms / 1000 + ELECTION_SECONDS
+    wait = Wait("confirmed", f"the sentinels to see {primary.name}, which came back", patience)
+    return [wait] if wait.key not in overdue else []
 
 
 def _replica_of(node: NodeState, primary: NodeState, inventory: Inventory, why: str) -> Action:

@@ -21,6 +21,7 @@ from operations.reshard.plan import megabytes
 from operations.reshard.proposal import Proposal, Unfinished, propose
 from operations.reshard.run import abort, carry_out
 from operations.reshard.words import headline, memory_lines, move_lines
+from operations.settle import let_in
 from operations.steps import Action, Addresses, act
 from operations.switchover import switchover
 
@@ -52,6 +53,7 @@ def reshape(access: Access, change: Change, report: Report = print) -> ConvergeR
     whole = access.model_copy(update={"inventory": widened(target, present)})
     dismissed = frozenset((node.address, node.port) for node in change.sentinels)
     with Fleet(whole) as fleet:
+        let_in(whole, fleet, report)
         try:
             reach_shape(fleet, whole, report, gone=dismissed)
         except (CheckFailed, Unreachable) as error:

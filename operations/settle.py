@@ -3,12 +3,13 @@
 Live first and all or nothing, then the append-only file, then restarts in place for what servers read at their start only.
 """
 
+import contextlib
 from collections.abc import Callable
 
 from operations.append_only import switch_append_only
-from operations.connect import Fleet
+from operations.connect import Fleet, Refused
 from operations.drift import users_of
-from operations.errors import CheckFailed, ToolkitError
+from operations.errors import CheckFailed, ToolkitError, Unreachable
 from operations.inventory import Access, Inventory
 from operations.observe import Observation
 from operations.parameters import apply_parameters, described
@@ -26,7 +27,7 @@ def settle_parameters(access: Access, fleet: Fleet, observation: Observation, re
     problem = memory_problem(observation, inventory)
     if problem:
         raise CheckFailed(problem)
-    lines = _restore_users(access, fleet, report)
+    lines = restore_users(access, fleet, report)
     applied = apply_parameters(fleet, inventory)
     for line in described(applied, inventory.data_nodes):
         lines.append(line)
@@ -43,21 +44,34 @@ def settle_parameters(access: Access, fleet: Fleet, observation: Observation, re
     return lines
 
 
-def _restore_users(access: Access, fleet: Fleet, report: Report) -> list[str]:
-    """Let servers whose users were changed by hand read the declared ones again; others keep all their connections."""
-    lines = []
+def restore_users(access: Access, fleet: Fleet, report: Report) -> list[str]:
+    """Let servers whose users were changed by hand read the declared ones again; others keep all their connections.
+
+    Raises the first error of a server that could not be asked, after the others were.
+    """
+    lines, errors = [], []
     for name, problems in fleet.each(lambda link: users_of(link, access), seconds=30).items():
         if isinstance(problems, ToolkitError):
-            raise problems
-        if not problems:
-            continue
-        link = fleet.links[name]
-        link.ensure_ours()
-        link.ask("ACL", "LOAD")
-        lines.append(f"users of {name} are as declared again: {', '.join(sorted(problems))}")
-        report(lines[-1])
-        link.close()
+            errors.append(problems)
+        elif problems:
+            link = fleet.links[name]
+            link.ensure_ours()
+            link.ask("ACL", "LOAD")
+            lines.append(f"users of {name} are as declared again: {', '.join(sorted(problems))}")
+            report(lines[-1])
+            link.close()
+    if errors:
+        raise errors[0]
     return lines
+
+
+def let_in(access: Access, fleet: Fleet, report: Report) -> None:
+    """Restore users before the shape is looked at: without its user no replica follows and no sentinel watches.
+
+    Servers that cannot be asked are left to the shape, which waits for them.
+    """
+    with contextlib.suppress(Unreachable, Refused):
+        restore_users(access, fleet, report)
 
 
 def memory_problem(observation: Observation, inventory: Inventory) -> str | None:

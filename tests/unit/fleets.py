@@ -41,6 +41,9 @@ class FakeLink:
                 return self.info
         return "OK"
 
+    def close(self) -> None:
+        return
+
     def ask_all(self, commands: Iterable[Iterable[str | int]]) -> list[Reply | Refused]:
         return [self.ask(*command) for command in commands]
 

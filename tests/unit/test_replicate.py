@@ -1,5 +1,7 @@
 """Who becomes primary and who follows, with and without Sentinel: hand-written states, and runs against a model."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -224,3 +226,12 @@ def test_sentinels_are_told_only_once_the_replicas_are_connected() -> None:
     assert early.actions == ()
     ready = decide(observed(SENTINEL, replicated(SENTINEL) | fresh), SENTINEL)
     assert set(sent(ready)) == {"sentinel-1", "sentinel-2", "sentinel-3"}
+
+
+def test_a_primary_that_came_back_is_left_to_the_sentinels_until_they_have_seen_it() -> None:
+    """Else its parameters would be set, also the one that keeps it from taking writes while a failover may be under way."""
+    states = watched(SENTINEL)
+    states["node-1"] = replace(states["node-1"], unconfirmed=True)
+    decided = step(SENTINEL, states)
+    assert (decided.actions, [wait.key for wait in decided.waits]) == ((), ["confirmed"])
+    assert step(SENTINEL, states, frozenset({"confirmed"})).is_done, "its time is over"
