@@ -14,7 +14,7 @@ from topologies.components import TopologyArgs, topology_class
 from topologies.guard import problems
 from topologies.load import load_spec
 from topologies.plan import Plan, make_plan
-from topologies.replacement import replaced, standing_order
+from topologies.replacement import joining_too, replaced, standing_order
 from topologies.rules import check
 from topologies.spec import Spec
 from topologies.standing import shape_of
@@ -68,7 +68,9 @@ def prepare(stack: str, settings: dict[str, str]) -> TopologyArgs:
     changing = replaced(plan, state)
     if changing:
         state = engine.with_standing_data(client, state, plan)
-    found = problems(plan, state)
+    shape = shape_of(plan, state)
+    joining = joining_too(shape, state) if changing else None
+    found = (*problems(plan, state), *([joining] if joining else []))
     if found:
         raise Refused(plan.stack, found)
     refused = trial.refusal(client, plan) if trial.is_due(plan, state) else None
@@ -79,7 +81,6 @@ def prepare(stack: str, settings: dict[str, str]) -> TopologyArgs:
         names = {node.container: node.name for node in plan.nodes}
         told = ", ".join(names[name] for name in order if name in changing)
         pulumi.log.info(f"{told} are replaced one after the other in this order, each when all others are in sync")
-    shape = shape_of(plan, state)
     if shape.is_another(plan):
         _announce(plan, outlook(client, state, plan, shape))
     if shape.temporary:

@@ -4,6 +4,7 @@ from collections import Counter
 
 from topologies.engine import EngineState
 from topologies.plan import NodePlan, Plan
+from topologies.standing import Shape
 
 
 def replaced(plan: Plan, state: EngineState) -> frozenset[str]:
@@ -40,3 +41,20 @@ def standing_order(plan: Plan, state: EngineState) -> tuple[str, ...]:
         return not is_odd, node.is_sentinel, is_primary(node), ranks[node.name], node.shard
 
     return tuple(node.container for node in sorted(nodes, key=key))
+
+
+def joining_too(shape: Shape, state: EngineState) -> str | None:
+    """Why containers cannot be replaced in the same `up` in which nodes join; None when none does.
+
+    A gate opens while the stack is as declared, but nodes join after the last gate only. A node whose volume was used is not new:
+    it was lost, or stands between its old container and its new one, and comes back by itself.
+    """
+    used = {volume.name for volume in state.volumes if volume.identity}
+    known = {volume.name for volume in state.volumes}
+    names = [node.name for node in shape.joining if node.volume not in (known if node.is_sentinel else used)]
+    if not names:
+        return None
+    return (
+        f"{', '.join(names)} would join in the same `up` in which another image replaces other containers, and that is done "
+        "only while the stack is as declared; set one of the two back, run `pulumi up`, then change it"
+    )

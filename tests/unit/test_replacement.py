@@ -7,10 +7,11 @@ import pytest
 
 from topologies.addresses import addressing
 from topologies.components.node import replacing
-from topologies.engine import EngineState, FoundContainer, notes_primary
-from topologies.plan import Plan, make_plan
-from topologies.replacement import replaced, standing_order
+from topologies.engine import EngineState, FoundContainer, FoundVolume, notes_primary
+from topologies.plan import NodePlan, Plan, make_plan
+from topologies.replacement import joining_too, replaced, standing_order
 from topologies.spec import Spec
+from topologies.standing import Shape
 
 OLD, NEW, BROKEN = "sha256:old", "sha256:new", "sha256:broken"
 
@@ -67,6 +68,36 @@ def test_only_containers_with_another_image_than_the_planned_one_are_replaced() 
     assert replaced(plan, engine_with(plan, images={"node-2": NEW})) == {"redis-shop-node-1", "redis-shop-node-3"}
     unknown = dataclasses.replace(engine_with(plan), images={})
     assert replaced(plan, unknown) == frozenset(), "an image that is still to be pulled cannot be compared"
+
+
+def volumes_of(plan: Plan, unused: tuple[str, ...] = ()) -> tuple[FoundVolume, ...]:
+    """Volumes of all nodes; those of data nodes were used, but for `unused`."""
+    return tuple(
+        FoundVolume(node.volume, {}, {} if node.is_sentinel or node.name in unused else {"node": node.name})
+        for node in plan.nodes
+    )
+
+
+def refused(plan: Plan, joining: tuple[NodePlan, ...] = (), volumes: tuple[FoundVolume, ...] = ()) -> str:
+    return joining_too(Shape(joining), dataclasses.replace(engine_with(plan), volumes=volumes)) or ""
+
+
+def test_an_image_is_not_changed_in_the_same_up_in_which_nodes_join() -> None:
+    plan = plan_of("cluster", shards=4)
+    new = tuple(node for node in plan.nodes if node.shard == 4)
+    assert refused(plan, new).startswith("node-4-1, node-4-2 would join in the same `up` in which another image replaces")
+    emptied = volumes_of(plan, unused=("node-4-1", "node-4-2"))
+    assert refused(plan, new, emptied), "they left once, and come back as new nodes"
+    sentinels = plan_of("sentinel")
+    assert "sentinel-1" in refused(sentinels, tuple(node for node in sentinels.nodes if node.is_sentinel))
+
+
+@pytest.mark.parametrize("topology", ["replication", "sentinel", "cluster"])
+def test_an_image_change_that_was_interrupted_between_two_containers_goes_on(topology: str) -> None:
+    plan = plan_of(topology)
+    for node in plan.nodes:
+        assert refused(plan, (node,), volumes_of(plan)) == ""
+    assert refused(plan) == ""
 
 
 @pytest.mark.parametrize(
