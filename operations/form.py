@@ -210,10 +210,16 @@ def _refuse_lost_slots(members: _Members) -> None:
         return
     blank = [name for name in members.views if not members.views[name].slots and members.views[name].me.is_primary]
     stack = members.inventory.stack
+    if not blank:
+        raise CheckFailed(
+            f"slots {format_slots(lost)} of stack {stack} have no owner, though every node answers and none came back empty. "
+            f"Nothing was assigned: `scripts/repair.py --stack {stack} --dry-run` says who holds their keys; without --dry-run "
+            f"it gives the slots to them; then run `make up STACK={stack}`"
+        )
     raise CheckFailed(
-        f"slots {format_slots(lost)} of stack {stack} have no copy left; {', '.join(blank) or 'no node'} came back empty. Their "
+        f"slots {format_slots(lost)} of stack {stack} have no copy left; {', '.join(blank)} came back empty. Their "
         "data is lost unless a volume or a backup of it exists, so nothing was reassigned. Either bring the old volume back, or "
-        f"accept the loss: `make cli STACK={stack} NODE={blank[0] if blank else 'NAME'}`, there "
+        f"accept the loss: `make cli STACK={stack} NODE={blank[0]}`, there "
         + "; ".join(f"CLUSTER ADDSLOTSRANGE {first} {last}" for first, last in lost)
         + f", then `make up STACK={stack}`"
     )

@@ -230,6 +230,13 @@ def test_a_shard_without_a_copy_is_reported_and_not_given_away() -> None:
     assert not model.members["node-2-2"].slots
 
 
+def test_slots_that_were_taken_from_their_owner_by_hand_are_left_to_the_repair() -> None:
+    """Their keys are still there, so nothing has to be given up."""
+    gone = [with_line(state, identifier("node-3-1"), slots=((10922, 16382),)) for state in formed(CLUSTER).values()]
+    with pytest.raises(CheckFailed, match=r"slots 16383 .* have no owner.* `scripts/repair\.py --stack shop --dry-run`"):
+        step({state.name: state for state in gone})
+
+
 def test_lost_slots_are_no_conclusion_while_a_node_is_missing() -> None:
     model = formed_model()
     model.wipe("node-2-1")
