@@ -248,8 +248,8 @@ class Journal:
         raise Unreachable(f"the journal's slot was not found in {REDIRECTS} redirections")
 
     def find(self, primaries: tuple[str, ...]) -> None:
-        """Begin at a primary that answers, for example after a failover."""
-        self._at = primaries[0]
+        """Begin at a primary that answers, for example after a failover; where it was when none does at the moment."""
+        self._at = next(iter(primaries), self._at)
 
 
 def _found(journal: str, opened: str, holder: str | None) -> Found:

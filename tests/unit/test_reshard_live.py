@@ -161,6 +161,26 @@ def test_a_list_of_open_slots_is_never_overwritten_by_an_older_one_of_another_th
     assert len(written[-1]) == len(moves)
 
 
+def test_the_journal_is_looked_for_where_it_was_while_no_primary_answers() -> None:
+    """As in a moment in which the machine stands still: the next look finds them again."""
+    asked: list[str] = []
+
+    def link(name: str) -> Any:
+        def ask_all(_: object) -> list[Any]:
+            asked.append(name)
+            return [[]]
+
+        return SimpleNamespace(ensure_ours=lambda: None, ask_all=ask_all)
+
+    cluster = inventory_of("cluster", shards=3, replicas=0)
+    fleet: Any = SimpleNamespace(links={node.name: link(node.name) for node in cluster.data_nodes})
+    journal = Journal(fleet, cluster)
+    journal.find(("node-2-1", "node-3-1"))
+    journal.find(())
+    assert journal.read().entry is None
+    assert asked == ["node-2-1"]
+
+
 def test_the_lock_of_a_living_process_or_of_another_machine_counts_as_held() -> None:
     pid = os.getpid()
     assert not _is_dead(f"{socket.gethostname()}:{pid}:{_started(pid)}:ab")
