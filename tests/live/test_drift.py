@@ -8,8 +8,11 @@ import pytest
 
 from operations.connect import Link
 from operations.inventory import Access
+from operations.observe import observe
+from operations.verdict import verdict
 from tests.live.faults import roles, switch
 from tests.live.harness import Stack, throw_away_stack
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.live
 
@@ -81,6 +84,26 @@ def test_changes_by_hand_are_shown_and_refresh_and_up_set_them_back(stack: Stack
     passwords = stack.outputs()["credentials"].values()
     state = stack.pulumi("stack", "export", "--stack", stack.name).ok().output
     assert not [password for password in passwords if password in state], "secrets stay secret through a refresh"
+
+
+@pytest.mark.full
+def test_users_without_whom_nobody_follows_or_watches_are_set_back(stack: Stack, access: Access) -> None:
+    leader, follower = sorted(roles(access), key=lambda name: roles(access)[name])
+    ask(access, leader, "ACL", "SETUSER", "replication", "resetpass")
+    ask(access, leader, "CLIENT", "KILL", "TYPE", "replica")
+    ask(access, follower, "ACL", "SETUSER", "sentinel", "off")
+    ask(access, follower, "CLIENT", "KILL", "USER", "sentinel")
+
+    def missing() -> str:
+        reasons = verdict(observe(access), access.inventory).reasons
+        return "" if any("no connection" in why for why in reasons) and any("dead" in why for why in reasons) else str(reasons)
+
+    wait_until("a replica that nobody sees, without a primary", missing, 30)
+    stack.pulumi("refresh", "--yes", "--skip-preview", "--stack", stack.name, "--non-interactive").ok()
+    stack.up().ok().says(
+        f"users of {leader} are as declared again: replication", f"users of {follower} are as declared again: sentinel"
+    )
+    assert drift(stack, 0) == set()
 
 
 def test_a_stopped_node_is_drift(stack: Stack, access: Access) -> None:
