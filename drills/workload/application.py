@@ -95,9 +95,8 @@ class Company:
         """Do it, again and again while Redis or the origin does not answer; whether it was done."""
         deadline = time.monotonic() + seconds
         while True:
-            actor = _Auditor(use)
             try:
-                job(actor)
+                job(_Auditor(use))
             except (redis.RedisError, OriginDown):
                 if time.monotonic() > deadline:
                     return False

@@ -73,7 +73,7 @@ def application(settings: Settings, **more: Any) -> Client:
         try:
             if client.execute_command("ROLE")[0] in (b"master", "master"):
                 return client
-        except redis.ConnectionError:
+        except (redis.ConnectionError, redis.TimeoutError):  # the second is no ConnectionError: a node that hangs
             continue
     raise redis.ConnectionError("no primary answers")
 

@@ -1,15 +1,17 @@
 """Where simulated applications play: which things each side uses, what a client's crash means, what is recorded."""
 
 import json
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import redis
 from redis.crc import key_slot
 
 from drills.records import Event, decode
+from drills.workload import connections
+from drills.workload.application import Company
 from drills.workload.plan import Load, use_settings
-from drills.workload.settings import Settings
+from drills.workload.settings import Settings, Target
 from drills.workload.uses.repertoire import REPERTOIRE
 from drills.workload.uses.stage import Actor, Crashed, Stage, Use, UseSettings
 from operations.inventory import Access, Credentials
@@ -128,6 +130,44 @@ def test_every_use_casts_instances_on_its_side_with_numbers_of_their_own() -> No
         main = [actor.number for actor in use(Stage(told(), use.name)).cast()]
         away = [actor.number for actor in use(Stage(told("cut-off", [1]), use.name)).cast()]
         assert main and not set(main) & set(away)
+
+
+class Roles:
+    """Nodes by their port: what they say of themselves, or how they fail."""
+
+    says: ClassVar[dict[int, Any]] = {}
+
+    def __init__(self, port: int, **_: Any) -> None:
+        self.port = port
+
+    def execute_command(self, _word: str) -> list[bytes]:
+        said = self.says[self.port]
+        if isinstance(said, redis.RedisError):
+            raise said
+        return [said]
+
+
+DIRECT = Settings("run", "direct", tuple(Target(f"node-{port}", "127.0.0.1", port) for port in (1, 2)), "app", "secret")
+
+
+def test_where_nobody_tells_who_is_primary_a_node_that_hangs_does_not_hide_the_other_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("drills.workload.connections.redis.Redis", Roles)
+    for said in (redis.TimeoutError("timed out"), redis.ConnectionError("refused"), b"slave"):
+        Roles.says = {1: said, 2: b"master"}
+        assert connections.application(DIRECT).port == 2
+    Roles.says = dict.fromkeys((1, 2), redis.TimeoutError("timed out"))
+    with pytest.raises(redis.ConnectionError, match="no primary answers"):
+        connections.application(DIRECT)
+
+
+def test_what_cannot_be_read_back_because_no_node_can_be_reached_is_unread_and_breaks_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def nobody(*_: Any, **__: Any) -> None:
+        raise redis.ConnectionError("no primary answers")
+
+    monkeypatch.setattr(connections, "application", nobody)
+    assert Company(told(), lambda _lines: None).audit(seconds=0) == {"unread": ["lock"]}
 
 
 def test_passwords_are_not_shown() -> None:
