@@ -74,10 +74,11 @@ class Company:
         return {"events": sum(use.stage.events for use in self._uses), "threads": running, "broken": broken}
 
     def audit(self, seconds: float) -> dict[str, Any]:
-        """Read back what is left, on the main side; the tally comes last. A use that cannot be read back gets no tally."""
+        """Read back what is left; the tally comes last. A use that cannot be read back gets no tally."""
         unread = []
         for use in self._uses:
-            if not self._main or self._patiently(lambda actor, use=use: use.audit(actor), use, seconds):
+            audited = self._main or use.audited_on_both_sides
+            if not audited or self._patiently(lambda actor, use=use: use.audit(actor), use, seconds):
                 use.stage.tally()
             else:
                 unread.append(use.name)

@@ -7,7 +7,7 @@ from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode
 from redis.exceptions import RedisClusterException
 from redis.retry import Retry
-from redis.sentinel import Sentinel
+from redis.sentinel import MasterNotFoundError, Sentinel
 
 from drills.workload.settings import Settings
 from operations.cluster_client import MappedCluster, trouble
@@ -62,20 +62,33 @@ def connect(settings: Settings, **more: Any) -> Client:
     return DirectClient(settings)
 
 
+class _ByRole(Sentinel):
+    """Where there are no sentinels the nodes themselves are asked who is primary, whenever a connection is opened."""
+
+    settings: Settings
+
+    def discover_master(self, _service_name: str) -> tuple[str, int]:
+        make: Client = redis.Redis
+        for target in self.settings.targets:
+            client = make(host=target.host, port=target.port, **_options(self.settings))
+            try:
+                if client.execute_command("ROLE")[0] in (b"master", "master"):
+                    return target.host, target.port
+            except (redis.ConnectionError, redis.TimeoutError):  # the second is no ConnectionError: a node that hangs
+                continue
+            finally:
+                client.close()
+        raise MasterNotFoundError("no primary answers")
+
+
 def application(settings: Settings, **more: Any) -> Client:
-    """A client with the whole interface of redis-py. Where nobody can be asked who is primary, it is one of the node that says so
-    now: after an error a new one has to be made. Raises redis.RedisError when there is none."""
+    """A client with the whole interface of redis-py, which finds the primary again after an error, made with `more` arguments of
+    redis-py. Raises redis.RedisError when nobody answers."""
     if settings.way != "direct":
         return connect(settings, **more)
-    make: Client = redis.Redis
-    for target in settings.targets:
-        client = make(host=target.host, port=target.port, **{**_options(settings), **more})
-        try:
-            if client.execute_command("ROLE")[0] in (b"master", "master"):
-                return client
-        except (redis.ConnectionError, redis.TimeoutError):  # the second is no ConnectionError: a node that hangs
-            continue
-    raise redis.ConnectionError("no primary answers")
+    nodes: Any = _ByRole([])  # type: ignore[no-untyped-call]
+    nodes.settings = settings
+    return nodes.master_for("primary", **{**_options(settings), **more})
 
 
 class DirectClient:

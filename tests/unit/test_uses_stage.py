@@ -146,18 +146,26 @@ class Roles:
             raise said
         return [said]
 
+    def close(self) -> None:
+        """There is nothing to close."""
+
 
 DIRECT = Settings("run", "direct", tuple(Target(f"node-{port}", "127.0.0.1", port) for port in (1, 2)), "app", "secret")
 
 
-def test_where_nobody_tells_who_is_primary_a_node_that_hangs_does_not_hide_the_other_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_nobody_tells_who_is_primary_the_nodes_are_asked_and_one_that_hangs_hides_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pool = connections.application(DIRECT).connection_pool
     monkeypatch.setattr("drills.workload.connections.redis.Redis", Roles)
     for said in (redis.TimeoutError("timed out"), redis.ConnectionError("refused"), b"slave"):
         Roles.says = {1: said, 2: b"master"}
-        assert connections.application(DIRECT).port == 2
+        assert pool.get_master_address() == ("127.0.0.1", 2)
+    Roles.says = {1: b"master", 2: b"slave"}
+    assert pool.get_master_address() == ("127.0.0.1", 1)
     Roles.says = dict.fromkeys((1, 2), redis.TimeoutError("timed out"))
     with pytest.raises(redis.ConnectionError, match="no primary answers"):
-        connections.application(DIRECT)
+        pool.get_master_address()
 
 
 def test_what_cannot_be_read_back_because_no_node_can_be_reached_is_unread_and_breaks_nothing(

@@ -64,9 +64,6 @@ class BloomUse(Use):
             bloom.add(row)
         except redis.RedisError as error:
             actor.failed("row", row, start, error)
-            if self.stage.settings.client.way == "direct":
-                actor.drop_client()
-                actor.state = None
             return
         actor.event("row", row, start)
         rows.append(row)

@@ -1,5 +1,6 @@
 """Messages to everybody: publishers number them, every subscriber records what it hears.
 
+join     subject channel: a subscriber begins
 publish  subject channel, value the number, other the publisher
 receive  subject channel, value the number, other the publisher; actor is the subscriber
 """
@@ -18,8 +19,9 @@ PUBLISHER_IN = 4
 
 class BroadcastUse(Use):
     name = "broadcast"
-    cut_off_actors = 1
+    cut_off_actors = 2
     turns_per_second = 12
+    audited_on_both_sides = True
 
     def __init__(self, stage: Stage) -> None:
         super().__init__(stage)
@@ -29,39 +31,48 @@ class BroadcastUse(Use):
         return Channel(client, tag, self.stage.confirm, prefix=self.stage.prefix)
 
     def wake(self, actor: Actor) -> Any:
-        return {tag: self.channel(actor.client, tag) for tag in self.stage.tags[:NAMES]}
+        channels = {tag: self.channel(actor.client, tag) for tag in self.stage.tags[:NAMES]}
+        for tag in () if self.publishes(actor) else channels:
+            self.places.setdefault((actor.number, tag), "0")
+            actor.event("join", tag, self.stage.now())
+        return channels
+
+    @staticmethod
+    def publishes(actor: Actor) -> bool:
+        return actor.number % PUBLISHER_IN == 0
 
     def turn(self, actor: Actor) -> None:
         actor.turns += 1
-        if actor.number % PUBLISHER_IN == 0:
+        if self.publishes(actor):
             tag = self.stage.tags[actor.turns % NAMES]
             number = f"{actor.number}-{actor.turns}"
             self.publish(actor, tag, number)
             return
-        for tag in self.stage.tags[:NAMES]:
-            self.listen(actor, actor.number, actor.state[tag], tag)
+        for tag in list(actor.state):
+            self.listen(actor, tag)
 
     def publish(self, actor: Actor, tag: str, number: str) -> None:
         actor.surely("publish", tag, lambda: actor.state[tag].publish(number), actor.turns, actor.number)
 
-    def listen(self, actor: Actor, subscriber: int, channel: Any, tag: str) -> None:
-        """Take what is new on one channel; the place is kept outside the instance, so it outlives it."""
+    def listen(self, actor: Actor, tag: str) -> None:
         start = self.stage.now()
         try:
-            messages, place = channel.after(self.places.get((subscriber, tag), "0"))
+            self.hear(actor.number, actor.state[tag], tag)
         except redis.RedisError as error:
             actor.failed("listen", tag, start, error)
             self.after_error(actor, tag)
-            return
+
+    def hear(self, subscriber: int, channel: Any, tag: str) -> None:
+        """Take what is new on one channel; the place is kept outside the instance, so it outlives it. Raises redis.RedisError."""
+        start = self.stage.now()
+        messages, place = channel.after(self.places[subscriber, tag])
         for message in messages:
             publisher, _, number = message.number.partition("-")
             self.stage.record(subscriber, "receive", tag, start, self.stage.now(), int(number), int(publisher))
         self.places[subscriber, tag] = place
 
-    def after_error(self, actor: Actor, _tag: str) -> None:
-        if self.stage.settings.client.way == "direct":
-            actor.drop_client()
-            actor.state = None
+    def after_error(self, actor: Actor, tag: str) -> None:
+        """The next look goes on by itself."""
 
     def audit(self, actor: Actor) -> None:
         """Every subscriber reads on to the end."""
@@ -69,7 +80,7 @@ class BroadcastUse(Use):
             channel = self.channel(actor.client, tag)
             before = None
             while before != (before := self.places[subscriber, tag]):
-                self.listen(actor, subscriber, channel, tag)
+                self.hear(subscriber, channel, tag)
 
 
 class PubSubUse(BroadcastUse):
@@ -90,9 +101,7 @@ class PubSubUse(BroadcastUse):
 
     def after_error(self, actor: Actor, tag: str) -> None:
         """Subscribe anew."""
-        if actor.state is not None:
-            actor.state[tag] = self.channel(actor.client, tag)
-        super().after_error(actor, tag)
+        actor.state[tag] = self.channel(actor.client, tag)
 
     def audit(self, actor: Actor) -> None:
         """Nobody can read on."""

@@ -37,8 +37,6 @@ class LimiterUse(Use):
             answer = actor.state.ask(name)
         except redis.RedisError as error:
             actor.failed("ask", name, start, error)
-            if self.stage.settings.client.way == "direct":
-                raise
             return
         actor.event("admit" if answer.admitted else "refuse", name, start, answer.at_microseconds)
 

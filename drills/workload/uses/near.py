@@ -36,7 +36,7 @@ class NearUse(Use):
     def wake(self, _actor: Actor) -> Any:
         """A client with a memory of its own; the stack's own settings else."""
         near = self.near()
-        pool: dict[str, Any] = {"connection_pool_class": NearSentinelPool} if self.stage.settings.client.way == "sentinel" else {}
+        pool: dict[str, Any] = {} if self.stage.settings.client.way == "cluster" else {"connection_pool_class": NearSentinelPool}
         return near, NearRows(self.stage.connect(protocol=3, cache=near, **pool), near, self.stage.prefix)
 
     def turn(self, actor: Actor) -> None:
@@ -50,8 +50,6 @@ class NearUse(Use):
             raw = rows.get(tag)
         except redis.RedisError as error:
             actor.failed("read", tag, start, error)
-            if self.stage.settings.client.way == "direct":
-                actor.state = None
             return
         actor.event("read", tag, start, int(raw or 0), ASKED if near.asked > asked else LOCAL)
 
@@ -66,9 +64,6 @@ class NearUse(Use):
                 actor.state[1].set(tag, self.version)
             except redis.RedisError as error:
                 actor.failed("set", tag, start, error, self.version)
-                if self.stage.settings.client.way == "direct":
-                    actor.state = None
-                    return
             else:
                 actor.event("set", tag, start, self.version)
 

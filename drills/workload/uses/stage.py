@@ -104,8 +104,7 @@ class Stage:
         self.lines.append(encode(Tally(self.now(), self.use, self.events)))
 
     def connect(self, patient: bool = False, **more: Any) -> Any:
-        """A client of its own for an actor: the whole interface of redis-py, also where nobody tells who is primary. `more` are
-        arguments of redis-py."""
+        """A client of its own for an actor: the whole interface of redis-py. `more` are arguments of redis-py."""
         settings = self.settings.client
         if patient:
             settings = replace(settings, connect_timeout=PATIENT_SECONDS, request_timeout=PATIENT_SECONDS)
@@ -155,29 +154,19 @@ class Actor(threading.Thread):
         self.event(verb, subject, start, value, other, outcome=outcome_of(error), error=error_word(error))
 
     def surely(self, verb: str, subject: str, do: Callable[[], object], value: int = 0, other: int = 0) -> bool:
-        """Do something that may be repeated until it is known to be done, and record it from the first attempt; whether it was.
-
-        Where nobody tells who is primary, the instance starts again after an error, and nobody knows.
-        """
+        """Do what may be repeated until it is known to be done, and record it from the first attempt; whether it was."""
         start = self.stage.now()
         while True:
             try:
                 do()
             except redis.RedisError as error:
-                direct = self.stage.settings.client.way == "direct"
-                if direct or self.halt.is_set():
+                if self.halt.is_set():
                     self.event(verb, subject, start, value, other, outcome="info", error=error_word(error))
-                    if direct:
-                        self.state = None
-                        raise
                     return False
                 self.rest(AGAIN_SECONDS)
             else:
                 self.event(verb, subject, start, value, other)
                 return True
-
-    def drop_client(self) -> None:
-        self._client = None
 
     def run(self) -> None:
         self.begin.wait()
@@ -196,8 +185,6 @@ class Actor(threading.Thread):
                 self.lives += 1
             except (redis.RedisError, OSError) as error:
                 self.failed("trouble", "", start, error)
-                if self.stage.settings.client.way == "direct":
-                    self.drop_client()
             except Exception as error:
                 self.broken = f"{self.name} broke: {type(error).__name__}: {error}"
                 return
@@ -212,6 +199,8 @@ class Use:
     actors: ClassVar[int] = 4
     cut_off_actors: ClassVar[int] = 2
     turns_per_second: ClassVar[float] = 10.0
+    audited_on_both_sides: ClassVar[bool] = False
+    """Else on the main side alone: what is left there is what was left at all."""
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
@@ -233,7 +222,7 @@ class Use:
         raise NotImplementedError
 
     def audit(self, actor: Actor) -> None:
-        """Once, on the main side, after everybody stopped."""
+        """Once, after everybody stopped."""
 
     def tidy(self, client: Any) -> int:
         """Remove every key of the use, and no other; how many are left."""
