@@ -15,27 +15,34 @@ def judge_as(use: str, title: str, facts: Facts, reads_on: bool) -> Finding:
     published = [event for event in facts.of("publish") if event.outcome == "ok"]
     heard: dict[int, set[tuple[str, int, int]]] = defaultdict(set)
     moments: dict[tuple[int, str], list[int]] = defaultdict(list)
-    joined: dict[int, int] = {}
+    joined: dict[tuple[int, str], int] = {}
     for event in facts.of("receive"):
+        listener = event.actor, event.subject
         heard[event.actor].add((event.subject, event.other, event.value))
-        moments[event.actor, event.subject].append(event.end)
-        joined[event.actor] = min(joined.get(event.actor, event.start), event.start)
+        joined[listener] = min(joined.get(listener, event.start), event.start)
+        if event.end <= facts.stopped:  # what is read on when the load has stopped says nothing about a silence
+            moments[listener].append(event.end)
+    for event in facts.of("join"):  # who never hears anything misses everything
+        joined.setdefault((event.actor, event.subject), event.start)
     last = facts.stopped if reads_on else facts.stopped - int(LATE_SECONDS * SECOND)
+    due = [(subscriber, event, since) for (subscriber, channel), since in joined.items() for event in published
+           if event.subject == channel]  # fmt: skip
     missed = [
-        (subscriber, event) for subscriber, got in heard.items() for event in published
-        if event.end < last and (event.subject, event.other, event.value) not in got
-        and (reads_on or event.start > joined[subscriber] + int(JOIN_SECONDS * SECOND))
+        (subscriber, event) for subscriber, event, since in due
+        if event.end < last and (event.subject, event.other, event.value) not in heard[subscriber]
+        and (reads_on or event.start > since + int(JOIN_SECONDS * SECOND))
     ]  # fmt: skip
+    subscribers = len({subscriber for subscriber, _ in joined})
     silence = max(
         (b - a for times in moments.values() for a, b in zip(sorted(times), sorted(times)[1:], strict=False)), default=0
     )
-    total = len(published) * len(heard)
+    total = len(due)
     sentence = (
         f"{len(missed):,} of {plural(total, 'delivery')} missed ({plural(len(published), 'message')} to "
-        f"{plural(len(heard), 'subscriber')}); longest silence on a channel {silence / SECOND:.2f} s"
+        f"{plural(subscribers, 'subscriber')}); longest silence on a channel {silence / SECOND:.2f} s"
     ).replace("deliverys", "deliveries")
     if not total:
-        outcomes = [unknown(use, "missed", "no message was published, or nobody heard one")]
+        outcomes = [unknown(use, "missed", "no message was published, or nobody listened")]
     else:
         text = f"{len(missed):,} of {total:,} deliveries missed"
         outcomes = [lost(facts, use, "missed", [event.end for _, event in missed], text)]
@@ -45,7 +52,7 @@ def judge_as(use: str, title: str, facts: Facts, reads_on: bool) -> Finding:
                for who, event in missed[:EXAMPLES]]  # fmt: skip
     figures = {
         "messages": len(published),
-        "subscribers": len(heard),
+        "subscribers": subscribers,
         "missed": len(missed),
         "silence_seconds": round(silence / SECOND, 3),
     }

@@ -145,6 +145,21 @@ def test_who_cannot_read_on_need_not_hear_what_was_said_before_it_joined_or_at_t
     assert judged("broadcast", events).verdict is Verdict.FALSE
 
 
+def test_a_subscriber_that_never_hears_anything_misses_everything_of_its_channels_and_of_no_other() -> None:
+    events = [event("publish", "c", 3, value=1), event("publish", "d", 3, value=2), event("receive", "c", 3.1, actor=1, value=1)]
+    assert judged("broadcast", [*events, event("join", "c", 1, actor=1)]).verdict is Verdict.TRUE
+    for use in ("broadcast", "broadcast-careless"):
+        finding = judged(use, [*events, event("join", "c", 1, actor=2)])
+        assert (broken(finding), finding.figures["missed"]) == ({"missed"}, 1)
+
+
+def test_what_is_read_on_after_the_load_is_heard_and_says_nothing_about_a_silence() -> None:
+    events = [event("publish", "c", at, value=at) for at in (3, 4, 19)]
+    events += [event("receive", "c", at, actor=1, value=value) for at, value in ((3.1, 3), (4.1, 4), (60, 19))]
+    finding = judged("broadcast", events)
+    assert (finding.verdict, finding.figures["silence_seconds"]) == (Verdict.TRUE, 1.0)
+
+
 def test_nothing_heard_or_acknowledged_is_unknown() -> None:
     for use in (
         "queue",
