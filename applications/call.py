@@ -62,14 +62,14 @@ class Script:
 
 def call(client: Client, key: str, *command: Any, confirm: Confirm | None = None) -> Any:
     """The reply to a command that writes `key`. Raises redis.RedisError; NotConfirmed where replicas are missing."""
-    if confirm is None:
-        return client.execute_command(*command)
     node = client
-    if isinstance(client, RedisCluster):
-        try:
+    try:
+        if confirm is None:
+            return client.execute_command(*command)
+        if isinstance(client, RedisCluster):
             node = client.get_redis_connection(client.get_node_from_key(key))  # type: ignore[no-untyped-call]
-        except redis.exceptions.SlotNotCoveredError as error:
-            raise redis.ConnectionError(str(error)) from None
+    except redis.exceptions.RedisClusterException as error:  # no RedisError, which callers wait for
+        raise redis.ConnectionError(str(error)) from None
     pipeline = node.pipeline(transaction=False)
     pipeline.execute_command(*command)
     pipeline.execute_command("WAIT", confirm.replicas, confirm.within_ms)

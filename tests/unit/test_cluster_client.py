@@ -43,6 +43,17 @@ def commanding(error: Exception, monkeypatch: pytest.MonkeyPatch) -> Any:
     return MappedCluster.__new__(MappedCluster)
 
 
+def test_applications_meet_a_redis_error_also_where_redis_py_raises_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise RedisClusterException("Redis Cluster cannot be connected.")
+
+    monkeypatch.setattr(RedisCluster, "execute_command", fail)
+    monkeypatch.setattr(RedisCluster, "__del__", lambda _self: None)
+    plain = RedisCluster.__new__(RedisCluster)
+    with pytest.raises(redis.ConnectionError, match="cannot be connected"):
+        run(plain, Script("return 1"), ["key"])
+
+
 def test_a_confirmed_write_to_a_slot_that_nobody_serves_is_a_trouble_of_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     def nobody(_key: str) -> None:
         raise SlotNotCoveredError("Slot 7 is not covered")
