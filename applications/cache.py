@@ -14,6 +14,7 @@
   key after `down_seconds` alone, by one instance, or those who wait for it would keep it down.
 """
 
+import contextlib
 import math
 import random
 import secrets
@@ -28,6 +29,8 @@ Loader = Callable[[str], tuple[int, str] | None]
 """From key to version and value, or None where the origin has no such row; may raise OriginDown."""
 Source = Literal["cache", "stale", "origin", "local"]
 
+MOST_LOCAL = 10_000
+"""Rows that an instance remembers by itself while Redis is down; then it begins anew."""
 FURTHEST = 37.0
 """No number between 0 and 1 that a computer draws has a logarithm beyond this."""
 
@@ -139,7 +142,8 @@ class Cache:
                         raise
                     return Found(entry.version, entry.value, "stale")
                 finally:
-                    run(self._client, _LET_GO, [fill], owner, again_ms)
+                    with contextlib.suppress(*TROUBLES):  # it ends by itself, and what was found is found
+                        run(self._client, _LET_GO, [fill], owner, again_ms)
             if entry is not None and usable:
                 return Found(entry.version, entry.value, "stale" if entry.fresh_until < self._clock() else "cache")
             if self._client.get(fill) in (b"down", "down"):
@@ -157,17 +161,28 @@ class Cache:
 
     def _fill(self, key: str) -> Found:
         began = time.monotonic()
-        loaded = self._load(key)
-        version, value = loaded if loaded is not None else (0, None)
-        self.store(key, version, value, time.monotonic() - began)
-        return Found(version, value, "origin")
+        found = self._ask_origin(key)
+        try:
+            self.store(key, found.version, found.value, time.monotonic() - began)
+        except TROUBLES:  # Redis went away meanwhile, and the origin need not be asked again
+            self._remember(key, found)
+        return found
 
     def _get_without_redis(self, key: str) -> Found:
         """What this instance loaded a moment ago, else what the origin says now."""
         until, known = self._local.get(key, (0.0, Found(0, None, "local")))
         if time.monotonic() < until:
             return known
+        found = self._ask_origin(key)
+        self._remember(key, found)
+        return found
+
+    def _ask_origin(self, key: str) -> Found:
         loaded = self._load(key)
         version, value = loaded if loaded is not None else (0, None)
-        self._local[key] = (time.monotonic() + self._local_seconds, Found(version, value, "local"))
         return Found(version, value, "origin")
+
+    def _remember(self, key: str, found: Found) -> None:
+        if len(self._local) >= MOST_LOCAL:
+            self._local.clear()
+        self._local[key] = (time.monotonic() + self._local_seconds, found._replace(source="local"))

@@ -3,9 +3,11 @@
 from typing import Any
 
 import pytest
+import redis
 
 from applications import cache as module
 from applications.cache import Cache
+from applications.call import Script
 from applications.origin import OriginDown
 
 Loaded = tuple[int, str]
@@ -16,6 +18,7 @@ class Server:
 
     def __init__(self) -> None:
         self.now = 100.0
+        self.refuses: tuple[str, ...] = ()
         self._held: dict[str, tuple[Any, float]] = {}
 
     def get(self, key: str) -> Any:
@@ -29,6 +32,8 @@ class Server:
         return True
 
     def execute_command(self, _word: str, digest: str, _count: int, key: str, *rest: Any) -> Any:
+        if digest in self.refuses:
+            raise redis.ConnectionError("gone")
         if digest == module._STORE.digest:
             return self.set(key, rest[1], px=rest[2])
         assert digest == module._LET_GO.digest
@@ -111,3 +116,34 @@ def test_while_the_origin_is_down_an_old_value_is_served_to_its_end_and_not_beyo
     server.now += 0.6
     with pytest.raises(OriginDown):
         one.get("row")
+
+
+@pytest.mark.parametrize("refused", [(module._STORE, module._LET_GO), (module._LET_GO,)])
+def test_when_redis_goes_away_while_the_origin_is_asked_it_is_not_asked_again(
+    refused: tuple[Script, ...], server: Server, origin: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = instance(server, origin, monkeypatch)
+    server.refuses = tuple(script.digest for script in refused)
+    assert (one.get("row").source, origin.asked) == ("origin", 1)
+    monkeypatch.setattr(server, "get", gone)
+    server.now += 0.1
+    assert one.get("row").source == ("local" if module._STORE in refused else "origin")
+    origin.down = True
+    server.now += 0.6
+    with pytest.raises(OriginDown):
+        one.get("row")
+
+
+def test_what_is_remembered_without_redis_does_not_grow_without_an_end(
+    server: Server, origin: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_LOCAL", 3)
+    one = instance(server, origin, monkeypatch)
+    monkeypatch.setattr(server, "get", gone)
+    for number in range(10):
+        one.get(f"row-{number}")
+        assert len(one._local) <= 3
+
+
+def gone(_key: str) -> None:
+    raise redis.ConnectionError("gone")
