@@ -1,6 +1,15 @@
-"""Locks: histories by hand that pass and that fail."""
+"""Locks: histories by hand that pass and that fail, and an instance whose tokens a failover forgot."""
 
+from pathlib import Path
+
+from applications import lock as module
+from applications.fenced import FencedCounter
+from applications.lock import Tenure
 from drills.checkers.base import Verdict
+from drills.records import Event, decode
+from drills.workload.uses.lock import Instance, LockUse
+from drills.workload.uses.stage import Actor, Stage
+from tests.unit.test_uses_stage import told
 from tests.unit.uses import broken, event, judged
 
 FAULT = (5.0, 10.0)
@@ -55,3 +64,27 @@ def test_a_lock_is_not_called_dead_for_the_time_of_a_fault() -> None:
 
 def test_without_a_grant_nothing_is_known() -> None:
     assert judged("lock", []).verdict is Verdict.UNKNOWN
+
+
+class Forgetful:
+    """A new primary that knows of no token yet, and of nobody who holds a lock."""
+
+    def execute_command(self, _word: str, digest: str, _count: int, *rest: int) -> int:
+        assert digest == module._ACQUIRE.digest
+        return max(1, rest[-1] + 1)
+
+
+def test_an_instance_that_was_refused_goes_on_above_the_token_that_the_resource_has_met(tmp_path: Path) -> None:
+    resource = FencedCounter(tmp_path / "numbers.sqlite")
+    resource.write("a", Tenure("before", 90, 0.0), 7)
+    use = LockUse(Stage(told(), "lock"))
+    actor = Actor(use, 1)
+    actor._client, actor.state = Forgetful(), Instance(resource, grants=9)
+    tokens, written = [], []
+    for _ in range(2):
+        lock = use.lock(actor, "a")
+        tenure = lock.acquire()
+        tokens.append(tenure.token)
+        use.work(actor, lock, "a", tenure)
+        written.append([event.outcome for event in map(decode, actor.stage.lines) if isinstance(event, Event)])
+    assert (tokens, written) == ([1, 91], [["fail"], ["fail", "ok"]])

@@ -7,7 +7,7 @@ renew  an extension; acquire: an attempt that failed, or whose end nobody knows
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import redis
@@ -32,10 +32,11 @@ TORN_ONE_IN = 200
 
 @dataclass
 class Instance:
-    """What an instance has: its way to the resource, and how many grants it had."""
+    """What an instance has: its way to the resource, how many grants it had, and by lock the token that refused it last."""
 
     resource: FencedCounter
     grants: int = -1
+    least: dict[str, int] = field(default_factory=dict)
 
     def next_grant(self) -> int:
         self.grants += 1
@@ -68,7 +69,9 @@ class LockUse(Use):
             actor.event("hold", name, start, tenure.token, end=max(start, self.stage.moment(believed)))
 
     def lock(self, actor: Actor, name: str) -> Any:
-        return FencedLock(actor.client, name, TTL_SECONDS, self.stage.confirm, f"{self.stage.prefix}:lock")
+        lock = FencedLock(actor.client, name, TTL_SECONDS, self.stage.confirm, f"{self.stage.prefix}:lock")
+        lock.least = actor.state.least.get(name, 0)
+        return lock
 
     def acquire(self, actor: Actor, lock: Any, name: str) -> Tenure | None:
         """Ask until the answer is known: an attempt whose end nobody knows may hold the lock."""
@@ -102,7 +105,7 @@ class LockUse(Use):
             resource.write(name, tenure, number + 1)
             actor.event("write", name, start, tenure.token, number)
         except StaleHolder as stale:
-            lock.least = stale.highest
+            actor.state.least[name] = stale.highest
             actor.event("write", name, start, tenure.token, number, outcome="fail", error="stale-token")
         return tenure
 
