@@ -13,7 +13,7 @@ from rich.console import Console
 
 from operations.errors import ExitCode, ToolkitError
 from operations.inventory import load_access
-from operations.repair.diagnose import Finding
+from operations.repair.findings import Finding
 from operations.repair.run import Assessment, Repaired, assess, repair
 from scripts._command import JsonOption, StackOption, make_console, print_json, run
 from scripts.reshard import progress_on

@@ -12,7 +12,7 @@ from typing import Any
 from operations.connect import Refused
 from operations.errors import CheckFailed, Unreachable
 from operations.inventory import Access
-from operations.repair.diagnose import Orphans
+from operations.repair.findings import Orphans
 from operations.reshard.calls import CALL_BYTES, CALL_KEYS, Call, migrate_command
 from operations.reshard.wire import KeyLink, worked
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from operations.inventory import Inventory
-from operations.repair.diagnose import (
+from operations.repair.findings import (
     Disbelieved,
     Doubled,
     Finding,

@@ -21,7 +21,8 @@ from operations.errors import Busy, CheckFailed, ToolkitError, Unreachable
 from operations.hung import given_up, hangs
 from operations.inventory import Access, Inventory
 from operations.observe import Observation
-from operations.repair.diagnose import PASSING, Finding, Forgotten, Leaderless, Orphans, Picture, Silent, diagnose
+from operations.repair.diagnose import Picture, diagnose
+from operations.repair.findings import PASSING, Finding, Forgotten, Leaderless, Orphans, Silent
 from operations.repair.orphans import bring_home
 from operations.repair.propose import Plan, Step, propose
 from operations.reshard.journal import LEASE_SECONDS, RENEW_SECONDS, Entry, Found, Journal

@@ -6,7 +6,8 @@ import pytest
 
 from operations.observe import ClusterView, NodeState, Observation
 from operations.parse import SLOT_COUNT, OpenSlot
-from operations.repair.diagnose import Finding, Picture, diagnose
+from operations.repair.diagnose import Picture, diagnose
+from operations.repair.findings import Finding
 from operations.repair.propose import Plan, propose
 from operations.reshard.journal import Entry, Found
 from operations.reshard.live import live_of
