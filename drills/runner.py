@@ -20,7 +20,7 @@ from drills.definition import Drill
 from drills.examine import Repetition, Setup, examine
 from drills.faults.base import Engine, Fault
 from drills.faults.choose import Scene, fault_of
-from drills.faults.disk import Disks, ground
+from drills.faults.disks import Disks, ground
 from drills.history import HistoryFile, read_history
 from drills.journal import Context, DrillEntry, Journal
 from drills.lock import drill_lock

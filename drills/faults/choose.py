@@ -8,7 +8,8 @@ from drills.bounds import FaultKind
 from drills.crew import as_node, cut_off_place
 from drills.definition import Drill, FaultPlan
 from drills.faults.base import Engine, Fault, FaultFailed
-from drills.faults.disk import Disks, FillDisk, PowerLoss
+from drills.faults.disk import FillDisk, PowerLoss
+from drills.faults.disks import Disks
 from drills.faults.elsewhere import LoseMachine, RestoreElsewhere
 from drills.faults.flapping import Flapping
 from drills.faults.lost import CorruptBackup, LoseData

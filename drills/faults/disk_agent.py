@@ -1,6 +1,6 @@
 """What is done to a node's disk on the engine's own machine, inside a helper container that may mount.
 
-`drills.faults.disk` gives it to `python3 -c` as source, so it imports nothing but the standard library. Usage: COMMAND JSON
+`drills.faults.disks` gives it to `python3 -c` as source, so it imports nothing but the standard library. Usage: COMMAND JSON
 FILE; the answer, JSON, is in FILE, because Docker may lose what a process prints just before it ends. Status 0: done. 1: failed.
 3: cannot be done on this machine, and nothing was changed.
 

@@ -4,7 +4,7 @@ import contextlib
 
 from docker.errors import APIError, NotFound
 
-from drills.faults import disk, elsewhere, network, process
+from drills.faults import disks, elsewhere, network, process
 from drills.faults.base import LABEL, PART, Engine
 from drills.faults.replaced import make_anew
 from operations.inventory import NodeEntry
@@ -18,7 +18,7 @@ def heal_stack(engine: Engine) -> list[str]:
     """
     done = remove_containers(engine) + elsewhere.clear(engine)
     nodes = engine.inventory.nodes
-    done += disk.undo_all(engine)
+    done += disks.undo_all(engine)
     made = make_anew(engine, nodes)
     done += [made] if made else []
     started = engine.each(nodes, lambda node: process.ensure_running(engine, node))

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from drills.faults import disk_agent
-from drills.faults.disk import AGENT, account, disk_volume, ground
+from drills.faults.disk import account
+from drills.faults.disks import AGENT, disk_volume, ground
 from drills.targets import Roles
 from operations.inventory import Inventory
 from tests.unit.states import inventory_of
