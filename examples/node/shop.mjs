@@ -25,7 +25,8 @@ for (let number = 0; number < 4; number += 1) passed.push(await admitted(redis, 
 const second = () => locked(redis, own, 5000, async () => "entered");
 const [first, refused] = await locked(redis, own, 5000, async (token) => [token, await second()]);
 const later = await locked(redis, own, 5000, async (token) => token);
+const above = await locked(redis, own, 5000, async (token) => token, later + 10);
 
-console.log(JSON.stringify({ pages, user, afterLogout, passed, tokens: [first, later], refused }));
+console.log(JSON.stringify({ pages, user, afterLogout, passed, tokens: [first, later, above], refused }));
 await close();
 process.exit(); // ioredis can keep a connection that it was opening while it was closed

@@ -67,7 +67,12 @@ const ACQUIRE = `
 local held = redis.call('GET', KEYS[1])
 if held and held ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-return redis.call('INCR', KEYS[2])
+local token = redis.call('INCR', KEYS[2])
+if token <= tonumber(ARGV[3]) then
+    token = tonumber(ARGV[3]) + 1
+    redis.call('SET', KEYS[2], token)
+end
+return token
 `;
 const RELEASE = `
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
@@ -75,12 +80,13 @@ return redis.call('DEL', KEYS[1])
 `;
 
 // Do `work` with the lock; null when somebody else holds it. `work` gets a token that grows: what it changes must refuse older ones,
-// because no lock can keep its holder from being paused for longer than the lock lasts.
-export async function locked(redis, name, ms, work) {
+// because no lock can keep its holder from being paused for longer than the lock lasts. A failover may forget the last tokens: who is
+// refused hands in the token that was met as `least`, and goes on above it.
+export async function locked(redis, name, ms, work, least = 0) {
   const owner = randomBytes(8).toString("hex");
   const keys = [`lock:{${name}}`, `lock:{${name}}:token`];
   // An owner who asks again, because an answer was lost, finds himself in possession.
-  const token = await patiently(() => redis.run(ACQUIRE, keys, [owner, ms]), PERSON_SECONDS);
+  const token = await patiently(() => redis.run(ACQUIRE, keys, [owner, ms, least]), PERSON_SECONDS);
   if (!token) return null;
   try {
     return await work(token);
