@@ -18,7 +18,7 @@ from drills.faults.heal import heal_stack
 from drills.journal import Journal, worst_uses
 from drills.runner import STEADY_SECONDS, Order, Runner
 from drills.uses.catalogue import USES, chosen
-from drills.workload.plan import Load
+from drills.workload.plan import Load, confirmations
 from operations.errors import ExitCode, InvalidInput
 from operations.inventory import Access, load_access
 from scripts._command import JsonOption, StackOption, make_console, print_json, run
@@ -37,7 +37,10 @@ SeedOption = Annotated[int | None, typer.Option(min=0, help="Repeats the random 
 RateOption = Annotated[float, typer.Option(min=0, help="Requests per second in all; 0: as fast as answers come.")]
 ClientsOption = Annotated[int, typer.Option(min=1, max=500, help="Concurrent clients.")]
 ModeOption = Annotated[Literal["plain", "wait", "waitaof"], typer.Option(help="What a client does after each write.")]
-AcksOption = Annotated[int, typer.Option(min=0, max=8, help="Replicas that must confirm, with --mode wait or waitaof.")]
+AcksOption = Annotated[
+    int | None,
+    typer.Option(min=0, max=8, help="Replicas that must confirm; default: all with --mode wait, none with waitaof."),
+]
 FromOption = Annotated[
     Literal["network", "host"], typer.Option("--from", help="Clients in the stack's network, or through published ports.")
 ]
@@ -89,7 +92,7 @@ def run_drill(
     rate: RateOption = 600,
     clients: ClientsOption = 12,
     mode: ModeOption = "plain",
-    acks: AcksOption = 0,
+    acks: AcksOption = None,
     place: FromOption = "network",
     workload: WorkloadOption = None,
     origin: OriginOption = None,
@@ -104,7 +107,7 @@ def run_drill(
     order = Order(
         drill=drill,
         directory=report or REPORTS / f"{stack}-{name}",
-        load=Load(clients=clients, rate=rate, mode=mode, acks=acks),
+        load=Load(clients=clients, rate=rate, mode=mode, acks=confirmations(mode, acks, access.inventory.replicas)),
         repetitions=repeat,
         seed=random.SystemRandom().randrange(2**31) if seed is None else seed,
         inside=place == "network",

@@ -55,6 +55,24 @@ class Load:
         return f"{self.clients} clients, {speed}, {mode}"
 
 
+def confirmations(mode: Mode, acks: int | None, replicas: int) -> int:
+    """How many replicas have to confirm a write when `acks` were asked for: without a wish all of them with `wait`, and none with
+    `waitaof`, which waits for the primary's own disk. Raises UsageError for a load that would wait for nobody, or in vain."""
+    if acks is None:
+        acks = replicas if mode == "wait" else 0
+    if mode == "plain" and acks:
+        raise UsageError(f"--acks is {acks} but --mode plain asks no replica; use --mode wait or --mode waitaof")
+    if mode == "wait" and not replicas:
+        raise UsageError("--mode wait waits for replicas, and this stack has none; use --mode plain or --mode waitaof")
+    if mode == "wait" and not acks:
+        raise UsageError(f"--mode wait with --acks 0 waits for nobody; use --acks 1 to {replicas}, or leave it out for all")
+    if acks > replicas:
+        raise UsageError(
+            f"--acks is {acks} but each shard has {replicas} replicas: nothing would be acknowledged; use {replicas}"
+        )
+    return acks
+
+
 def feasible(load: Load, inventory: Inventory) -> Load:
     """The load as it can be carried: under `fsync everysec` WAITAOF is answered with the next sync of the primary and the next
     report of the replica, after up to 2 s. So it is given that time, and no client is asked for more than what fits in it."""

@@ -28,11 +28,11 @@ from drills.workload.asked import classify, error_word, instrument, this_thread
 from drills.workload.audit import examine
 from drills.workload.client import ClientThread, content, key_of, newest
 from drills.workload.launcher import LoadFailed, Process, start_process, synchronise
-from drills.workload.plan import KEY_PREFIX, Load, feasible, lanes
+from drills.workload.plan import KEY_PREFIX, Load, confirmations, feasible, lanes
 from drills.workload.pulse import Pulse
-from drills.workload.settings import LaneSettings, Settings, Target
+from drills.workload.settings import LaneSettings, Mode, Settings, Target
 from drills.workload.watch import node_flags, replicas_in_sync
-from operations.errors import ToolkitError
+from operations.errors import ToolkitError, UsageError
 from tests.unit.states import inventory_of
 
 SETTINGS = Settings("r1", "cluster", (Target("node-1-1", "10.0.0.1", 6379),), "app", "secret-word", read_every=0)
@@ -576,3 +576,37 @@ def test_a_heartbeat_that_is_late_is_told_and_one_in_time_is_not(monkeypatch: py
     monkeypatch.setattr("drills.workload.pulse.time.sleep", lambda _: None)
     Pulse("clients", 100_000_000, ended, told.append).run()
     assert [decode(line) for line in told] == [Stall(1_020_000_000, 1_100_000_000, "clients")]
+
+
+@pytest.mark.parametrize(
+    ("mode", "acks", "replicas", "wanted"),
+    [
+        ("plain", None, 2, 0),
+        ("plain", 0, 2, 0),
+        ("wait", None, 2, 2),
+        ("wait", 1, 2, 1),
+        ("waitaof", None, 2, 0),
+        ("waitaof", 2, 2, 2),
+    ],
+)
+def test_who_waits_without_saying_for_how_many_waits_for_every_replica(
+    mode: Mode, acks: int | None, replicas: int, wanted: int
+) -> None:
+    assert confirmations(mode, acks, replicas) == wanted
+
+
+@pytest.mark.parametrize(
+    ("mode", "acks", "replicas", "reason"),
+    [
+        ("plain", 1, 2, "asks no replica"),
+        ("wait", None, 0, "this stack has none"),
+        ("wait", 0, 2, "waits for nobody"),
+        ("wait", 3, 2, "each shard has 2 replicas"),
+        ("waitaof", 1, 0, "each shard has 0 replicas"),
+    ],
+)
+def test_a_load_that_would_wait_for_nobody_or_in_vain_is_refused(
+    mode: Mode, acks: int | None, replicas: int, reason: str
+) -> None:
+    with pytest.raises(UsageError, match=reason):
+        confirmations(mode, acks, replicas)
