@@ -2,9 +2,9 @@
 
 - **Aside, through, around.** `get` reads through: a hit, or one load from the origin that everybody waits for. After a change
   of the origin `changed` writes around (the entry is gone), `store` writes through (the new value is there).
-- **Staleness is bounded by `fresh_seconds + grace_seconds`**, whatever is lost: every entry has an end in Redis, and what is
-  older than a version that Redis knows of is not stored. A reader that was slow cannot bring back an old value over an
-  invalidation.
+- **Staleness is bounded by `fresh_seconds + grace_seconds`** and the time of a load, whatever is lost: every entry has an end in
+  Redis, and what is older than a version that Redis knows of is not stored. A reader that was slow cannot bring back an old value
+  over an invalidation.
 - **Stampede.** One instance fills a key at a time, across all processes (a lock beside the key); the others get the old value
   during its grace, or wait. Entries end with jitter, and are renewed a little early by chance, the sooner the longer a load
   takes (XFetch).

@@ -9,6 +9,8 @@ protects takes part (`applications.fenced`) and refuses whoever holds an older t
   above.
 - A request whose end nobody knows is asked again by the same owner, who then finds itself in possession, and not locked out.
 - With `confirm`, replicas have the lock before it is held: then a failover to one of them does not forget it.
+- It ends at a moment of the server's clock. A new primary whose clock is ahead of the old one's by more than DRIFT of the time to
+  live ends it too early.
 """
 
 import secrets

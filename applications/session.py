@@ -44,8 +44,10 @@ class Sessions:
         return bool(run(self._client, _START, self._keys(name), self._idle_ms, *_flat(fields), confirm=self._confirm))
 
     def use(self, name: str, fields: Mapping[str, str] | None = None) -> dict[str, str] | None:
-        """Its fields, after changing some, and a new end; None when there is no such session. Raises redis.RedisError."""
-        found = run(self._client, _USE, self._keys(name)[:1], self._idle_ms, *_flat(fields or {}))
+        """Its fields, after changing some, and a new end; None when there is no such session. A change is confirmed, the new end
+        alone is not. Raises redis.RedisError: then use it again."""
+        confirm = self._confirm if fields else None
+        found = run(self._client, _USE, self._keys(name)[:1], self._idle_ms, *_flat(fields or {}), confirm=confirm)
         if found is None:
             return None
         flat = [value.decode() if isinstance(value, bytes) else str(value) for value in found]

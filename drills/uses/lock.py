@@ -74,7 +74,7 @@ def judge_as(use: str, title: str, facts: Facts) -> Finding:
             inside = len(both) - len(outside)
             outcomes.append(measured_only(use, "overlaps in a fault", inside, f"{plural(inside, 'grant')} overlapped in a fault"))
     details = [f"two holders of lock {lock} for {(end - begin) / SECOND:.3f} s at {at(begin)}"
-               for begin, end, lock in both[:EXAMPLES]]  # fmt: skip
+               for begin, end, lock in sorted(both, key=lambda pair: pair[0] - pair[1])[:EXAMPLES]]  # fmt: skip
     details += [f"instance {write.actor} overwrote a change at {at(write.end)}" for write in gone[:EXAMPLES]]
     figures = {
         "grants": len(holds), "overlaps": len(both), "longest_overlap_seconds": round(longest, 3),

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from redis.cluster import RedisCluster
 
-from applications.call import NoCommonSlot, Script, run
+from applications.call import Confirm, NoCommonSlot, NotConfirmed, Script, run
+from applications.session import Sessions
 
 
 class Cluster(RedisCluster):
@@ -41,3 +42,26 @@ def test_keys_with_one_hash_tag_go_together_to_a_cluster_and_any_keys_to_one_ser
             return len(args)
 
     assert run(One(), SCRIPT, ["board", "once:1"]) == 5
+
+
+class Alone:
+    """A primary whose replicas are away: it takes everything, and nobody confirms."""
+
+    def execute_command(self, *_: Any) -> list[bytes]:
+        return [b"user", b"ann"]
+
+    def pipeline(self, transaction: bool) -> "Alone":
+        assert not transaction
+        return self
+
+    def execute(self, raise_on_error: bool) -> list[Any]:
+        assert not raise_on_error
+        return [[b"user", b"ann"], 0]
+
+
+def test_a_change_of_a_session_is_confirmed_and_its_new_end_alone_is_not() -> None:
+    sessions = Sessions(Alone(), 60, Confirm(1))
+    assert sessions.use("s") == {"user": "ann"}
+    with pytest.raises(NotConfirmed, match="0 of 1 replicas"):
+        sessions.use("s", {"user": "bob"})
+    assert Sessions(Alone(), 60).use("s", {"user": "bob"}) == {"user": "ann"}
