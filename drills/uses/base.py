@@ -32,6 +32,7 @@ class Facts:
     faults: Sequence[Interval] = ()
     lost: Budget = 0.0
     waits: bool = False
+    complete: bool = True
     stopped: int = 0
     stalls: Sequence[Interval] = ()
 
@@ -114,7 +115,9 @@ def unknown(use: str, what: str, text: str) -> Outcome:
 
 def lost(facts: Facts, use: str, what: str, moments: Sequence[int], text: str) -> Outcome:
     """Acknowledged things that are gone, by the moments at which they were acknowledged: the budget of the policy allows so many
-    seconds of them, and only around a fault."""
+    seconds of them, and only around a fault. What was not read back is not gone."""
+    if moments and not facts.complete:
+        return unknown(use, what, f"{text} by what was read back, which is not everything")
     if facts.lost == "any":
         return measured_only(use, what, len(moments), text)
     outside = [moment for moment in moments if not facts.near_fault(moment, before=facts.lost)]

@@ -70,7 +70,7 @@ class Uses(OnePass):
             events = sorted(self._events[name], key=lambda event: event.start)
             told = self._told[name]
             complete = len(told) == self._sides and sum(told) == len(events)
-            facts = Facts(events, faults, lost, waits, self._stopped or self._latest, self._stalls)
+            facts = Facts(events, faults, lost, waits, complete, self._stopped or self._latest, self._stalls)
             finding = USES[name].judge(facts)
             missing = (
                 () if complete else (f"the record of its events is not complete: {len(events):,} of {sum(told):,} are there",)

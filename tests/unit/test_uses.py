@@ -89,6 +89,16 @@ def test_what_an_incomplete_record_shows_to_be_broken_is_broken() -> None:
     assert finding.verdict is Verdict.FALSE
 
 
+def test_what_was_not_read_back_is_not_lost() -> None:
+    put = Event("queue", 1, "put", "job", 0, 0, ns(1), ns(2), "ok")
+    for tallies, verdict in (((Tally(ns(4), "queue", 1),), Verdict.FALSE), ((), Verdict.UNKNOWN)):
+        fold = Uses(["queue"])
+        for record in (put, *tallies):
+            fold.see(record)
+        (finding,) = fold.findings(0.0, False, 0)
+        assert finding.verdict is verdict
+
+
 def test_events_of_both_sides_are_judged_together() -> None:
     fold = fold_of(HOLD, OTHER, Tally(0, "lock", 1), Tally(0, "lock", 1), sides=2)
     assert fold.findings(0.0, False, 0)[0].figures["overlaps"] == 1
