@@ -46,6 +46,8 @@ DIRECT_SECONDS = 0.5
 CHUNK_BYTES = 1 << 20
 BLOCK = 512
 LOG_LINES = 30
+KILLED = 128 + 9
+"""How a container ends whose process somebody killed: the kernel, for want of memory."""
 DATABASES = 1024
 NOTES_DATABASE = DATABASES - 1
 """Where who works with a scratch server may keep notes about that; snapshots have none of their keys there."""
@@ -322,6 +324,8 @@ def _loaded(container: Container, password: str, watch: Callable[[str], None]) -
     while True:
         container.reload()
         if container.status == "exited":
+            if container.attrs["State"]["ExitCode"] == KILLED:  # which says nothing about the snapshot
+                raise Unreachable(f"scratch server {container.name} was killed while it loaded; has this machine enough memory?")
             raise InvalidInput(f"the snapshot cannot be loaded: {_last_words(container)}")
         binding = (container.attrs["NetworkSettings"]["Ports"] or {}).get(f"{PORT}/tcp")
         if binding and scratch is None:

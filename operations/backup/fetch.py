@@ -10,7 +10,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,9 +77,14 @@ def fetch(
                 stopping.set()
                 raise
     except BaseException:
-        for one in wanted:
-            shutil.rmtree(targets / one.node / STAGE, ignore_errors=True)
+        discard([one.node for one in wanted], targets)
         raise
+
+
+def discard(nodes: Iterable[str], targets: Path = TARGETS) -> None:
+    """Remove what was fetched and is not wanted any more: it takes the room of a whole copy of the data."""
+    for name in nodes:
+        shutil.rmtree(targets / name / STAGE, ignore_errors=True)
 
 
 def swap(filled: Sequence[str], emptied: Sequence[str], mark: str, targets: Path = TARGETS) -> None:

@@ -23,7 +23,7 @@ from operations.archive.store import Store
 from operations.backup import chores
 from operations.backup.catalogue import Entry, find
 from operations.backup.create import create, create_patiently
-from operations.backup.fetch import Wanted, fetch, swap
+from operations.backup.fetch import Wanted, discard, fetch, swap
 from operations.backup.locks import present, release
 from operations.backup.session import HALFWAY, Home, Session, ensure_password
 from operations.errors import Busy, CheckFailed, ExitCode, ToolkitError
@@ -130,8 +130,12 @@ def do_exchange(session: Session) -> None:
     session.require_repository()
     wanted = [Wanted.of(told) for told in session.told["wanted"]]
     fetch(session.repository, wanted, bool(session.told["aof"]), session.report)
-    session.report({"event": HALFWAY})
-    _WORD.wait()
+    try:
+        session.report({"event": HALFWAY})
+        _WORD.wait()
+    except BaseException:
+        discard([one.node for one in wanted])
+        raise
     swap([one.node for one in wanted], session.told["emptied"], str(session.told["mark"]))
 
 

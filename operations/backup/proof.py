@@ -10,6 +10,7 @@ from functools import reduce
 from operator import add
 from typing import Any
 
+from operations.alone import alone
 from operations.backup.dump import snapshots_of
 from operations.backup.launch import Place, run_job
 from operations.backup.manifest import Manifest, ShardRecord
@@ -28,8 +29,13 @@ def prove(place: Place, image: str, manifest: Manifest, report: Report) -> Diges
     the same, else it is noted there.
 
     Raises CheckFailed when a snapshot cannot be loaded or holds something else than when it was read first; the catalogue says
-    so then.
+    so then. One after the other for all backups of a stack: the scratch servers have the same names.
     """
+    with alone(place.stack, "digest", lambda text: report({"event": "phase", "text": text})):
+        return _prove(place, image, manifest, report)
+
+
+def _prove(place: Place, image: str, manifest: Manifest, report: Report) -> Digest:
     known = of_data(manifest.digest) if manifest.digest else None
     boundaries = known.boundaries_ms if known else boundaries_from(time.time_ns() // 1_000_000)
     try:

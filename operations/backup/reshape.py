@@ -7,6 +7,7 @@ again goes on, or begins anew.
 
 from collections.abc import Sequence
 
+from operations.alone import alone
 from operations.backup.dump import snapshots_of
 from operations.backup.fence import is_fenced, lift_fence, raise_fence
 from operations.backup.fit import engine_problem
@@ -41,7 +42,15 @@ def restore_reshaped(place: Place, access: Access, manifest: Manifest, replace: 
 def replay_fenced(
     access: Access, contents: Sequence[Content], replace: bool, mark: str, say: Say = ignore, watch: Watch = ignore
 ) -> Replayed:
-    """Replay `contents` while applications are kept out; `mark` names on the fence what is restored."""
+    """Replay `contents` while applications are kept out; `mark` names on the fence what is restored. Raises Busy while something
+    else is restored into the stack."""
+    with alone(access.inventory.stack, "restore"):
+        return _replay_fenced(access, contents, replace, mark, say, watch)
+
+
+def _replay_fenced(
+    access: Access, contents: Sequence[Content], replace: bool, mark: str, say: Say, watch: Watch
+) -> Replayed:  # fmt: skip
     containers = Containers(access.inventory)
     data = access.inventory.data_nodes
     allowed = replace or is_fenced(containers, data) is not None

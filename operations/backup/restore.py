@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from dataclasses import replace as replace_fields
 from typing import Any
 
+from operations.alone import alone
 from operations.backup.create import shard_file
 from operations.backup.fence import is_fenced, lift_fence
 from operations.backup.fetch import TARGETS
@@ -66,8 +67,15 @@ def restore(
     `shard` is the only shard of the stack that is restored: the others go on with what they have, which is newer. With
     `open_early` applications are let in once the primaries have loaded their files, whose checksums were compared; then no
     digest is. Raises HoldsData when it holds data and `replace` was not said, CheckFailed when the set is not whole, does not fit
-    or is not what was stored.
+    or is not what was stored, Busy while something else is restored into it.
     """
+    with alone(access.inventory.stack, "restore"):
+        return _restore(place, access, manifest, replace, report, open_early, shard)
+
+
+def _restore(
+    place: Place, access: Access, manifest: Manifest, replace: bool, report: Report, open_early: bool, shard: int | None
+) -> Restored:  # fmt: skip
     began = time.monotonic()
     if missing := gaps(manifest):
         raise CheckFailed("; ".join(missing) + "; nothing was touched")
@@ -90,6 +98,8 @@ def restore(
 
     def stop() -> None:
         done.fetched_seconds = time.monotonic() - began
+        if not replace:  # the stack was open while the files came, and what it has acknowledged since nobody gave up
+            _refuse_data(access, containers, observe(access), matched, replace)
         report({"event": "phase", "text": "exchanging the files of the stopped nodes"})
         containers.kill(access.inventory.sentinels)
         containers.kill(data)

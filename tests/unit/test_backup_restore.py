@@ -1,5 +1,6 @@
 """What a restore decides and writes: which shard goes where, files in place of old ones, nothing lost before all is checked."""
 
+import dataclasses
 import hashlib
 import os
 from collections.abc import Iterator
@@ -8,11 +9,19 @@ from typing import Any, cast
 
 import pytest
 
+from operations import alone as alone_module
 from operations.backup import fetch as fetch_module
+from operations.backup import job
+from operations.backup import restore as restore_module
 from operations.backup.fetch import Wanted, fetch, swap
 from operations.backup.fit import engine_problem, fit
+from operations.backup.launch import Place
 from operations.backup.restic import Repository
-from operations.errors import CheckFailed, Unreachable
+from operations.backup.restore import restore
+from operations.backup.session import Home, Session
+from operations.backup.settings import BackupSettings
+from operations.errors import CheckFailed, HoldsData, Unreachable
+from operations.inventory import Access, Credentials
 from operations.observe import ClusterView, NodeState, Observation
 from operations.parse import ClusterNode
 from tests.unit.test_backup_parts import CLUSTER_SLOTS, inventory, manifest, node, record
@@ -165,3 +174,67 @@ def test_nothing_is_exchanged_when_what_was_fetched_is_gone(volumes: Path) -> No
         swap(["one"], ["two"], "20260101", volumes)
     assert (volumes / "two" / "dump.rdb").read_text() == "old"
     assert not list(volumes.glob("*/fenced"))
+
+
+def test_what_is_fetched_and_not_wanted_any_more_is_removed(volumes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupted:
+        def wait(self) -> None:
+            assert list(volumes.glob("*/restore.part"))
+            raise KeyboardInterrupt
+
+    data = b"REDIS data"
+    monkeypatch.setattr(job, "_WORD", Interrupted())
+    monkeypatch.setattr(fetch_module.fetch, "__defaults__", (volumes,))
+    monkeypatch.setattr(fetch_module.discard, "__defaults__", (volumes,))
+    wanted = {
+        "node": "one",
+        "snapshot": "snap",
+        "file": "shard-1.rdb",
+        "bytes": len(data),
+        "sha256": hashlib.sha256(data).hexdigest(),
+    }
+    session = Session({"stack": "shop", "settings": {}, "wanted": [wanted], "aof": True}, Home(volumes / "home"), lambda _: None)
+    session.home.store_secret("password", "the password")
+    session.repository = cast(Repository, Stored({"shard-1.rdb": data}))
+    with pytest.raises(KeyboardInterrupt):
+        job.do_exchange(session)
+    assert not list(volumes.glob("*/restore.part"))
+    assert (volumes / "one" / "dump.rdb").read_text() == "old"
+
+
+def test_what_applications_wrote_while_the_files_came_is_not_replaced_unless_it_was_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed: list[Any] = []
+
+    class Containers:
+        def __init__(self, _: Any) -> None:
+            pass
+
+        def kill(self, nodes: Any) -> None:
+            killed.append(nodes)
+            raise CheckFailed("far enough")
+
+        def run(self, *_: Any) -> str:
+            return ""
+
+    shop = inventory("standalone")
+    state = observed(shop, {}).nodes[0]
+    assert state.info is not None
+
+    def holding(keys: int) -> Observation:
+        info = dataclasses.replace(cast(Any, state.info), keys=keys)
+        return Observation(shop.stack, shop.topology, 0.0, 0.0, (NodeState(state.name, info=info),))
+
+    monkeypatch.setattr(alone_module, "FOLDER", tmp_path / "stacks")
+    monkeypatch.setattr(restore_module, "Containers", Containers)
+    monkeypatch.setattr(restore_module, "_wake", lambda *_: holding(0))
+    monkeypatch.setattr(restore_module, "observe", lambda _: holding(3))
+    monkeypatch.setattr(restore_module, "run_job", lambda _place, _do, _report, between, **_: between())
+    access = Access(inventory=shop, credentials=Credentials.of({}))
+    one = manifest((record(1),), topology="standalone", shard_count=1)
+    with pytest.raises(HoldsData, match="holds 3 keys"):
+        restore(Place("shop", BackupSettings()), access, one, replace=False)
+    assert killed == []
+    with pytest.raises(CheckFailed, match="far enough"):
+        restore(Place("shop", BackupSettings()), access, one, replace=True)
