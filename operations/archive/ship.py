@@ -2,14 +2,14 @@
 
 Increments only grow and get a new number at every rewrite, so the copy follows them byte by byte; nothing has to be switched off.
 A file that the server deletes after a rewrite stays readable through the open handle until its end was copied. When what was
-copied is no longer a part of the file (the server cut a damaged end off, or began anew), a new chapter begins: a folder of its
-own that needs nothing of the one before.
+copied is no longer a part of the file (the server cut a damaged end off, or began anew), or the numbers go back (a restore has
+exchanged the files), a new chapter begins: a folder of its own that needs nothing of the one before.
 """
 
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from operations.archive.timeline import Base, Increment, Listed, Look, NodeArchi
 AOF_FOLDER = "appendonlydir"
 MANIFEST = "appendonly.aof.manifest"
 INDEX, LOOKS, STATUS = "bases.json", "looks.jsonl", "status.json"
+INCREMENTS = "*.incr.aof"
 CHUNK_BYTES = 1 << 20
 BASE_BYTES_PER_STEP = 64 << 20
 """Bases are copied in between, so that increments do not have to wait."""
@@ -69,10 +70,13 @@ class Shipper:
         self._open: dict[str, _Open] = {}
         self._bases: list[Base] = []
         self._first_increment: dict[str, int] = {}
+        self._newest = 0
+        self._same: set[str] = set()
         chapters = [int(path.name) for path in target.glob("[0-9]*")]
         self._chapter = max(chapters, default=0)
         if chapters:
             self._bases = _bases(self._folder)
+            self._newest = max((_sequence(path.name) for path in self._folder.glob(INCREMENTS)), default=0)
             if (self._folder / STATUS).exists():  # what the node was since then nobody saw
                 self.look(Look(json.loads((self._folder / STATUS).read_text())["covered"], primary=False))
         else:
@@ -123,6 +127,7 @@ class Shipper:
             try:
                 listed = parse_manifest((self._source / MANIFEST).read_text())
                 increments = [one.sequence for one in listed if one.kind == "i"]
+                self._require_onward(listed, max(increments, default=self._newest))
                 for one in listed:
                     if one.kind == "b" and increments:
                         self._first_increment.setdefault(one.name, min(increments))
@@ -140,6 +145,19 @@ class Shipper:
     def _require_same(self, one: _Open) -> None:
         if (self._source / one.listed.name).stat().st_ino != os.fstat(one.source).st_ino:
             raise Restarted(one.listed.name)
+
+    def _require_onward(self, listed: Sequence[Listed], newest: int) -> None:
+        """A server counts on, so lower numbers are files of another life, also where nothing is left here of those that had them;
+        and a base never changes. Raises Restarted."""
+        if newest < self._newest:
+            raise Restarted(f"increment {newest}")
+        known = {base.name: base.made for base in self._bases}
+        for one in listed:
+            if one.kind == "b" and one.name in known and one.name not in self._same:
+                if made(self._source / one.name) != known[one.name]:
+                    raise Restarted(one.name)
+                self._same.add(one.name)
+        self._newest = newest
 
     def _handle(self, listed: Listed) -> _Open:
         path = self._folder / listed.name
@@ -174,7 +192,7 @@ class Shipper:
     def _begin_chapter(self) -> None:
         self.close()
         self._chapter = max(self._chapter + 1, time.time_ns() // 1_000_000)  # a name that no other archive of this node has
-        self._bases, self._first_increment = [], {}
+        self._bases, self._first_increment, self._newest, self._same = [], {}, 0, set()
         self._folder.mkdir(parents=True)
         for path in (self._target, self._folder):
             self._give(path, 0o700)
@@ -213,7 +231,7 @@ def _chapter(folder: Path, node: str, shard: int, scanned: Callable[[Path], Anno
     for line in (folder / LOOKS).read_text().splitlines():
         found = json.loads(line)
         looks.append(Look(found["at"], found["primary"], tuple((low, high) for low, high in found["slots"]), found["moving"]))
-    increments = [increment_of(path.name, scanned(path)) for path in folder.glob("*.incr.aof")]
+    increments = [increment_of(path.name, scanned(path)) for path in folder.glob(INCREMENTS)]
     return NodeArchive(
         node,
         shard,
@@ -228,8 +246,11 @@ def _chapter(folder: Path, node: str, shard: int, scanned: Callable[[Path], Anno
 
 def increment_of(name: str, seen: Annotations) -> Increment:
     """A file that was read, as the timeline knows it; its sequence stands in its name."""
-    sequence = int(name.split(".")[-3])
-    return Increment(name, sequence, seen.first, seen.last, seen.leads, seen.clock_back, seen.whole, seen.damaged)
+    return Increment(name, _sequence(name), seen.first, seen.last, seen.leads, seen.clock_back, seen.whole, seen.damaged)
+
+
+def _sequence(name: str) -> int:
+    return int(name.split(".")[-3])
 
 
 def annotations_of(one: Increment) -> Annotations:

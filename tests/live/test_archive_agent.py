@@ -252,6 +252,28 @@ def hold_a_slot_open(access: Access) -> int:
     return middle
 
 
+@pytest.mark.full
+def test_what_is_written_after_a_restore_by_files_comes_back_with_them_and_not_with_what_was_before(stack: Stack) -> None:
+    access = stack.access()
+    for _ in range(2):
+        rewrite(access)
+        fill(access, "rewritten", 10)
+        wait_archived(stack, servers_second(access))
+    kept = fill(access, "kept", 100)
+    stack.script("backup", "create", "--no-digest").ok()
+    late = fill(access, "late", 100)
+    wait_archived(stack, servers_second(access))
+    forget = "rm -f /archive/agent/*/*/appendonly.aof.1.*"  # as an hour later
+    assert stack.container("backup-agent").exec_run(["sh", "-c", forget]).exit_code == 0
+    stack.script("restore", "--from", "latest", "--replace").ok()
+    second, after = moment_of(access, "after")
+    wait_archived(stack, second)
+    flush(access)
+    restore(stack, second)
+    assert [*lost(access, kept), *lost(access, after)] == []
+    assert len(lost(access, late)) == 100
+
+
 def test_a_check_looks_at_the_archive_too(stack: Stack, server: RestServer | None) -> None:
     wait_archived(stack, servers_second(stack.access()))
     stack.script("backup", "check", "--read-data").failed(10).says("ok archive: its repository is whole and holds every second")
