@@ -5,12 +5,12 @@ All times are Unix seconds of the servers' clocks. The state "at T" holds everyt
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
 from operations.errors import ToolkitError, Unreachable
-from operations.parse import Slots, uncovered
+from operations.parse import Slots, format_slots, uncovered
 
 CRON_SECONDS = 0.1
 """The clock that writes the annotations is read ten times a second (`hz 10`)."""
@@ -103,7 +103,7 @@ class NodePlan:
 
 @dataclass(frozen=True)
 class StackPlan:
-    """One plan for each shard that served anything. `skew_seconds`: how far apart the shards' cuts can be."""
+    """One plan for each node that served anything. `skew_seconds`: how far apart the shards' cuts can be."""
 
     nodes: tuple[NodePlan, ...]
     at: int
@@ -202,22 +202,40 @@ def _is_whole(serving: Sequence[_Serving]) -> bool:
 
 
 def plan_stack(archives: Sequence[NodeArchive], moment: int) -> StackPlan:
-    """One plan for each shard that served anything then; raises OutsideArchive with what can be had instead."""
-    shards: dict[int, list[NodeArchive]] = {}
-    for archive in archives:
-        shards.setdefault(archive.shard, []).append(archive)
-    if not shards:
+    """One plan for each node that served anything then; raises OutsideArchive with what can be had instead."""
+    if not archives:
         raise OutsideArchive("nothing is archived; set backup.point_in_time, or start scripts/archive.py run")
     possible = restorable(archives)
     if not any(low <= moment <= high for low, high in possible):
         raise OutsideArchive(_refusal(moment, possible, archives))
-    plans = []
-    for _, members in sorted(shards.items()):
-        serving = [one for one in members if any(_holds(stretch, moment) for stretch in _serving(one))]
-        if serving:  # of two that thought so, the one that was promoted later
-            plans.append(plan_node(max(serving, key=lambda one: _since(one, moment)), moment))
+    plans: list[NodePlan] = []
+    for one in sorted(_in_charge(archives, moment), key=lambda one: (one.shard, one.node)):
+        number = one.shard
+        while number in {plan.shard for plan in plans}:  # a replica that came from another shard was promoted
+            number += 1
+        plans.append(replace(plan_node(one, moment), shard=number))
     offsets = [one.clock_offset_seconds for one in archives]
     return StackPlan(tuple(plans), moment, CRON_SECONDS + max(offsets) - min(offsets))
+
+
+def _in_charge(archives: Iterable[NodeArchive], moment: int) -> list[NodeArchive]:
+    """Who served what then, whatever shard it was made for; of two that thought so of the same slots, the one promoted later.
+    Raises OutsideArchive where that leaves slots to nobody."""
+    serving = [(one, stretch.slots) for one in archives for stretch in _serving(one) if _holds(stretch, moment)]
+    chosen: list[tuple[NodeArchive, Slots]] = []
+    for one, slots in sorted(serving, key=lambda found: _since(found[0], moment), reverse=True):
+        if not any(_meet(slots, others) for _, others in chosen):
+            chosen.append((one, slots))
+    served = [slots for _, slots in chosen if slots]
+    if served and (lost := uncovered(served)):
+        told = f"nodes disagreed about who served slots {format_slots(lost)} then"
+        raise OutsideArchive(f"{moment} cannot be restored: {told}; use another second")
+    return [one for one, _ in chosen]
+
+
+def _meet(one: Slots, other: Slots) -> bool:
+    """Whether both are in charge of the same; outside a cluster there is but one thing to be in charge of."""
+    return not (one and other) or any(low <= last and first <= high for low, high in one for first, last in other)
 
 
 def plan_node(archive: NodeArchive, moment: int) -> NodePlan:

@@ -8,7 +8,7 @@ from operations.connect import Fleet, Link, Refused
 from operations.errors import CheckFailed, ToolkitError, Unreachable
 from operations.inventory import Inventory, NodeEntry
 from operations.observe import cluster_view
-from operations.parse import Replication, ServerInfo, Slots, info_fields, server_info, text
+from operations.parse import Replication, ServerInfo, Slots, info_fields, server_info, text, uncovered
 
 LOOK_SECONDS = 5.0
 
@@ -78,7 +78,8 @@ def choose(
     taken = {node.shard for node in serving}
     missing = [shard for shard in inventory.shards if shard not in taken]
     if inventory.topology == "cluster":
-        _refuse_lost(missing, inventory, known, seen)
+        if uncovered(known[node.name].slots for node in serving):  # else others serve what was theirs
+            _refuse_lost(missing, inventory, known, seen)
     elif len(primaries) != 1:
         names = ", ".join(node.name for node in primaries) or "none"
         raise CheckFailed(f"a backup needs one primary, and there are {len(primaries)} ({names}); see scripts/status.py")

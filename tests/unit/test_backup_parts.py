@@ -108,6 +108,13 @@ def test_a_shard_that_cannot_be_read_is_named_instead_of_left_out() -> None:
         choose(seen, shop, "replica", 10)
 
 
+def test_a_shard_that_is_down_is_not_missed_where_a_node_of_another_one_serves_its_slots() -> None:
+    shop, seen = cluster()
+    shop = inventory("cluster", replicas=1)
+    seen |= {"node-2-1": Unreachable("gone"), "node-2-2": Unreachable("gone"), "node-3-2": node("primary", CLUSTER_SLOTS[1])}
+    assert [source.node.name for source in choose(seen, shop, "replica", 10)] == ["node-1-1", "node-3-1", "node-3-2"]
+
+
 def test_a_shard_without_slots_needs_no_snapshot() -> None:
     shop, seen = cluster()
     seen["node-3-1"] = node("primary", ())
