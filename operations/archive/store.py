@@ -34,11 +34,18 @@ class Store:
         self.strays: list[str] = []
 
     def prepare(self) -> None:
-        """Make the repository where there is none, and take away the locks of runs that were killed."""
+        """Make the repository where there is none, and take away the locks of runs that were killed. Raises CheckFailed for
+        that of another stack, whose agent would lose what it is just storing."""
         try:
             self._repository.run("cat", "config", seconds=ANSWER_SECONDS)
         except NoRepository:
             self._repository.run("init", seconds=ANSWER_SECONDS)
+        others = {one.tags["stack"] for one in self._repository.snapshots(ANSWER_SECONDS) if "stack" in one.tags}
+        if others and self._stack not in others:
+            raise CheckFailed(
+                f"the archive at {self._repository.place} is that of stack {', '.join(sorted(others))}; give stack {self._stack} "
+                "a backup.repository of its own, for which another folder is enough"
+            )
         self._unlock()
 
     def _unlock(self) -> None:

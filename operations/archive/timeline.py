@@ -6,6 +6,7 @@ All times are Unix seconds of the servers' clocks. The state "at T" holds everyt
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 
@@ -229,7 +230,7 @@ def _in_charge(archives: Iterable[NodeArchive], moment: int) -> list[NodeArchive
     served = [slots for _, slots in chosen if slots]
     if served and (lost := uncovered(served)):
         told = f"nodes disagreed about who served slots {format_slots(lost)} then"
-        raise OutsideArchive(f"{moment} cannot be restored: {told}; use another second")
+        raise OutsideArchive(f"{_named(moment)} cannot be restored: {told}; use another second")
     return [one for one, _ in chosen]
 
 
@@ -254,8 +255,8 @@ def plan_node(archive: NodeArchive, moment: int) -> NodePlan:
         if one.clock_back and one.clock_back[0] <= moment <= one.clock_back[1]:
             low, high = one.clock_back
             raise OutsideArchive(
-                f"the clock of {archive.node} was set back from {high} to {low}: seconds between them occur twice and name no "
-                f"moment; use {low - 1} or {high + 1}"
+                f"the clock of {archive.node} was set back from {_named(high)} to {_named(low)}: seconds between them occur "
+                f"twice and name no moment; use {low - 1} or {high + 1}"
             )
         taken.append(one)
         clock = one.last if one.last is not None else clock
@@ -276,12 +277,20 @@ def _refusal(moment: int, possible: Sequence[tuple[int, int]], archives: Sequenc
     moving = any((look := one.role_at(moment)) and look.moving for one in archives)
     why = "slots were on the move then" if moving else "it is outside the archive"
     if not possible:
-        return f"{moment} cannot be restored: {why}, and there is no second that all shards have"
+        return f"{_named(moment)} cannot be restored: {why}, and there is no second that all shards have"
     before = max((high for _, high in possible if high < moment), default=None)
     after = min((low for low, _ in possible if low > moment), default=None)
-    nearest = " or ".join(str(one) for one in (before, after) if one is not None)
+    nearest = " or ".join(_named(one) for one in (before, after) if one is not None)
     told = ", ".join(f"{low} to {high}" for low, high in possible)
-    return f"{moment} cannot be restored: {why}; what can be is {told}. The nearest is {nearest}"
+    return f"{_named(moment)} cannot be restored: {why}; what can be is {told}. The nearest is {nearest}"
+
+
+def _named(second: int) -> str:
+    """A second for programs and for people."""
+    try:
+        return f"{second} ({datetime.fromtimestamp(second, UTC):%Y-%m-%dT%H:%M:%SZ})"
+    except (ValueError, OverflowError, OSError):  # in no calendar
+        return str(second)
 
 
 def _joined(stretches: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:

@@ -147,8 +147,12 @@ def do_dump(session: Session) -> None:
 
 
 def do_secret(session: Session) -> dict[str, Any]:
-    with session.home.lock("secret"):
-        session.home.store_secret(str(session.told["name"]), str(session.told["value"]))
+    home = session.home
+    with home.lock("secret"):
+        before = home.password(), home.all_secrets()
+        home.store_secret(str(session.told["name"]), str(session.told["value"]))
+        if before != (home.password(), home.all_secrets()):
+            home.note(exported=None)  # a key from before does not open the repository any more
     return {"stored": session.told["name"]}
 
 

@@ -46,6 +46,10 @@ class Home:
     def password_file(self) -> Path:
         return self.folder / PASSWORD
 
+    def password(self) -> str | None:
+        """The repository's password, or None."""
+        return self.password_file.read_text() if self.password_file.exists() else None
+
     def secrets(self) -> dict[str, str]:
         """Further secrets by the name under which restic expects them."""
         return self.read(SECRETS_FILE)

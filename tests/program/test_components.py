@@ -81,6 +81,7 @@ def test_a_schedule_brings_an_agent_that_is_hardened_and_told_by_the_carrier_alo
     agent = recorder.of_type("Container")["backup-agent"]
     assert agent["readOnly"] is True
     assert agent["capabilities"] == {"drops": ["ALL"]}
+    assert "hostname" not in agent, "locks are told apart by it"
     assert agent["networksAdvanced"][0]["ipv4Address"] == "10.213.7.252"
     assert {mount["containerPath"]: mount.get("hostPath") or mount.get("volumeName") for mount in agent["volumes"]} == {
         "/config": "redis-shop-config", "/backup": "redis-shop-backup", "/repository": "/srv/backups",

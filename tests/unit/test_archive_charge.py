@@ -1,11 +1,15 @@
-"""Who was in charge of what at a second, when nodes serve for another shard than the one that they were made for."""
+"""Who was in charge of what at a second, when nodes serve for another shard than their own; and whose the archive is."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from operations.archive.store import Store
 from operations.archive.timeline import Look, OutsideArchive, plan_stack, restorable
+from operations.errors import CheckFailed
 from tests.unit.test_archive import ARCHIVE, HIGH, LOW
+from tests.unit.test_archive_upload import Place
 
 
 def test_a_replica_that_came_from_another_shard_and_was_promoted_is_taken_beside_its_old_primary() -> None:
@@ -32,3 +36,15 @@ def test_a_second_about_which_nodes_disagreed_is_refused() -> None:
     high = replace(ARCHIVE, node="node-3", looks=(Look(90.0, True, HIGH),))
     with pytest.raises(OutsideArchive, match="disagreed about who served slots 0-3999, 9001-16383"):
         plan_stack([later, low, high], 300)
+
+
+def test_the_archive_of_another_stack_is_left_alone_and_one_that_was_there_before_goes_on(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    place.write(b"1")
+    other = Store(place.memory, "other")  # type: ignore[arg-type]
+    place.memory.said.clear()
+    with pytest.raises(CheckFailed, match="is that of stack shop; give stack other a "):
+        other.prepare()
+    assert ("unlock", "--remove-all") not in place.memory.said
+    place.memory.keep("segment", {"stack": "other"}, b"")
+    place.store.prepare()

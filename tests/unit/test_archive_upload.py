@@ -72,6 +72,8 @@ class Memory:
             del self.entries[entry]
         return ""
 
+    place = "/repository/point-in-time"
+
     def snapshots(self, _seconds: float, **tags: str) -> list[Snapshot]:
         return [one for one, _, _ in self.entries.values() if tags.items() <= one.tags.items()]
 

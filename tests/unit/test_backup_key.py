@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from operations.backup.chores import export_key, import_key
+from operations.backup.job import do_secret
 from operations.backup.session import Home, Session
 from operations.backup.settings import BackupSettings
 from operations.errors import InvalidInput, Unreachable
@@ -66,6 +67,16 @@ def test_nothing_is_exported_before_there_is_a_password_or_under_a_short_phrase(
     one.home.store_secret("password", "the password")
     with pytest.raises(InvalidInput, match="fewer than 12"):
         export_key(one, "short")
+
+
+def test_a_key_that_was_exported_before_a_secret_changed_is_no_key_any_more(tmp_path: Path) -> None:
+    one = session(tmp_path / "first")
+    one.home.store_secret("password", "the password")
+    export_key(one, PHRASE)
+    for value, is_kept in (("the password", True), ("another one", False)):
+        one.told = {"name": "password", "value": value}
+        do_secret(one)
+        assert bool(one.home.status()["exported"]) is is_kept
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,9 @@ def backup_agent(
 ) -> docker.Container:
     """Root without capabilities: it owns its volumes and may do nothing else. The volumes are no resources of the stack.
 
+    Its host name is Docker's: a lock that restic holds must not look like that of another stack's agent at the same repository
+    (operations/backup/locks.py).
+
     One that archives also reads the nodes' volumes, whose files belong to the server's user.
     """
     child = pulumi.ResourceOptions(parent=parent)
@@ -44,7 +47,6 @@ def backup_agent(
     return docker.Container(
         "backup-agent",
         name=container_name(plan),
-        hostname="backup-agent",
         image=image.image_id,
         entrypoints=["python3"],
         command=["-c", COMMAND],
