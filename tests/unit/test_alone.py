@@ -49,6 +49,7 @@ def test_a_second_one_is_refused_until_the_first_has_ended_however(folder: Path)
         process.wait()
         with alone("shop", "restore"):
             pass
+    assert list(folder.iterdir()) == []
 
 
 def test_whoever_is_patient_is_told_and_waits(folder: Path) -> None:
@@ -61,4 +62,7 @@ def test_whoever_is_patient_is_told_and_waits(folder: Path) -> None:
 
         with alone("shop", "restore", end_it):
             assert process.wait() != 0
+            with pytest.raises(Busy), alone("shop", "restore"):
+                pass
+    assert list(folder.iterdir()) == []
     assert told == ["another restore of stack shop is under way on this machine: waiting for its end"]

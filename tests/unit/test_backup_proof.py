@@ -1,10 +1,12 @@
 """The digest of a backup: noted once, compared ever after, and a restore that holds something else is refused."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from operations import alone
 from operations.backup import proof
 from operations.backup.launch import Place
 from operations.backup.manifest import Manifest
@@ -26,9 +28,10 @@ def digest(keys: int, total: int, boundaries: tuple[int, ...] = BOUNDARIES) -> D
 
 
 @pytest.fixture
-def jobs(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+def jobs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str, Any]]:
     """What was noted in the catalogue; every shard has one key, whose hash is the shard's number."""
     noted: list[dict[str, Any]] = []
+    monkeypatch.setattr(alone, "FOLDER", tmp_path)
     monkeypatch.setattr(proof, "run_job", lambda _place, do, **told: noted.append({"do": do, **told}))
     monkeypatch.setattr(
         proof, "snapshots_of", lambda _place, made: [Snapshot(str(s.shard), "", 1, lambda: iter(())) for s in made.shards]
