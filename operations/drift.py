@@ -53,6 +53,9 @@ def server_drift(fleet: Fleet, access: Access, observation: Observation) -> tupl
             found.append(Drift(node.name, "server", "answers", str(answer), "look with scripts/status.py"))
             continue
         found += parameter_drift(node, answer.parameters, inventory)
+        declared = login_parameters(access, node)
+        for name in differing(declared, answer.parameters):
+            found.append(Drift(node.name, name, shown(name, declared[name]), shown(name, answer.parameters[name])))
         found += [Drift(node.name, f"user {user}", "as declared", problem) for user, problem in answer.users.items()]
     for node in inventory.sentinels:
         found += _sentinel_drift(node, observation, inventory)
@@ -81,6 +84,13 @@ def announced_parameters(inventory: Inventory, node: NodeEntry) -> dict[str, str
     }
 
 
+def login_parameters(access: Access, node: NodeEntry) -> dict[str, str]:
+    """As whom a data node follows another one; the password is never shown."""
+    if node.is_sentinel:
+        return {}
+    return {"masteruser": "replication", "masterauth": access.credentials.password("replication")}
+
+
 def parameter_drift(node: NodeEntry, live: Mapping[str, str], inventory: Inventory) -> Iterator[Drift]:
     """Parameters and announced addresses of one node that have another value. Pure."""
     expected = {} if node.is_sentinel else expected_parameters(inventory)
@@ -105,7 +115,7 @@ def _ask(link: Link, access: Access) -> _Seen:
     inventory, node = access.inventory, link.node
     link.ensure_ours()
     names = [] if node.is_sentinel else [*expected_parameters(inventory), *announced_parameters(inventory, node)]
-    return _Seen(live_values(link, names), users_of(link, access))
+    return _Seen(live_values(link, [*names, *login_parameters(access, node)]), users_of(link, access))
 
 
 def users_of(link: Link, access: Access) -> dict[str, str]:

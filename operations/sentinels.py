@@ -14,6 +14,9 @@ PARALLEL_SYNCS = 1
 FOLLOW_SECONDS = 15.0
 """Within this time after a failover every sentinel has heard of the new primary (hello messages every 2 s, some lost)."""
 
+BLIND_SECONDS = 5.0
+"""Within this time and down-after every sentinel notices that a primary answers again."""
+
 
 def decide_sentinels(
     observation: Observation, inventory: Inventory, primary: str, overdue: Overdue = frozenset(), gone: Addresses = frozenset()
@@ -43,9 +46,10 @@ def decide_sentinels(
             else:
                 commands = (("SENTINEL", "REMOVE", settings.service), *_monitor(settings, target))
                 actions.append(Action(state.name, commands, f"{state.name} watches {primary} instead of {view.watched.address}"))
-        elif _settings(view) != _declared(settings):
-            text = f"{state.name} gets its declared settings"
-            actions.append(Action(state.name, (_set(settings),), text))
+        else:
+            blind = _blind(state.name, view, settings, observation.of(primary))
+            waits += blind
+            actions += _set_again(state.name, view, settings, any(wait.key in overdue for wait in blind))
     if not actions:
         actions += _forget(states, inventory, gone)
     for state in states:
@@ -65,6 +69,22 @@ def _set(settings: SentinelSettings) -> tuple[Word, ...]:
     for name, value in _declared(settings).items():
         declared += [name, value]
     return ("SENTINEL", "SET", settings.service, *declared, "auth-user", "sentinel", "auth-pass", PasswordOf("sentinel"))
+
+
+def _blind(name: str, view: SentinelView, settings: SentinelSettings, primary: NodeState) -> list[Wait]:
+    """The wait for a sentinel to see a primary that answers us; what it logs in with may have been changed."""
+    if view.watched is None or not view.watched.is_down or not primary.reachable:
+        return []
+    patience = settings.down_after_ms / 1000 + BLIND_SECONDS
+    return [Wait(f"{name} sees {primary.name}", f"{name} to see {primary.name}, which answers", patience)]
+
+
+def _set_again(name: str, view: SentinelView, settings: SentinelSettings, is_blind: bool) -> list[Action]:
+    """The declared settings where they differ, and for a sentinel that is blind: its password cannot be read back."""
+    if _settings(view) != _declared(settings):
+        return [Action(name, (_set(settings),), f"{name} gets its declared settings")]
+    text = f"{name} gets its password again, because it sees a primary as down that answers"
+    return [Action(name, (_set(settings),), text, again_after_seconds=60)] if is_blind else []
 
 
 def _declared(settings: SentinelSettings) -> dict[str, int]:

@@ -7,12 +7,12 @@ import contextlib
 from collections.abc import Callable
 
 from operations.append_only import switch_append_only
-from operations.connect import Fleet, Refused
-from operations.drift import users_of
+from operations.connect import Fleet, Link, Refused
+from operations.drift import login_parameters, users_of
 from operations.errors import CheckFailed, ToolkitError, Unreachable
 from operations.inventory import Access, Inventory
 from operations.observe import Observation
-from operations.parameters import apply_parameters, described
+from operations.parameters import apply_parameters, described, differing, live_values
 from operations.restart import restart_in_place
 
 Report = Callable[[str], None]
@@ -65,13 +65,31 @@ def restore_users(access: Access, fleet: Fleet, report: Report) -> list[str]:
     return lines
 
 
+def restore_logins(access: Access, fleet: Fleet, report: Report) -> None:
+    """Let data nodes follow as the declared user again; a server that cannot be asked is left as it is."""
+
+    def restore(link: Link) -> list[str]:
+        declared = login_parameters(access, link.node)
+        changed = list(differing(declared, live_values(link, declared)))
+        if changed:
+            link.ensure_ours()
+        for name in changed:
+            link.ask("CONFIG", "SET", name, declared[name])
+        return changed
+
+    for name, changed in fleet.each(restore, seconds=30).items():
+        if changed and not isinstance(changed, ToolkitError):
+            report(f"{' and '.join(changed)} of {name} as declared again")
+
+
 def let_in(access: Access, fleet: Fleet, report: Report) -> None:
-    """Restore users before the shape is looked at: without its user no replica follows and no sentinel watches.
+    """Restore users and logins before the shape is looked at: without them no replica follows and no sentinel watches.
 
     Servers that cannot be asked are left to the shape, which waits for them.
     """
     with contextlib.suppress(Unreachable, Refused):
         restore_users(access, fleet, report)
+    restore_logins(access, fleet, report)
 
 
 def memory_problem(observation: Observation, inventory: Inventory) -> str | None:

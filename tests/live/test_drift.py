@@ -87,18 +87,22 @@ def test_changes_by_hand_are_shown_and_refresh_and_up_set_them_back(stack: Stack
 
 
 @pytest.mark.full
-def test_users_without_whom_nobody_follows_or_watches_are_set_back(stack: Stack, access: Access) -> None:
+def test_users_and_passwords_without_which_nobody_follows_or_watches_are_set_back(stack: Stack, access: Access) -> None:
     leader, follower = sorted(roles(access), key=lambda name: roles(access)[name])
     ask(access, leader, "ACL", "SETUSER", "replication", "resetpass")
     ask(access, leader, "CLIENT", "KILL", "TYPE", "replica")
+    ask(access, follower, "CONFIG", "SET", "masterauth", "wrong")
     ask(access, follower, "ACL", "SETUSER", "sentinel", "off")
     ask(access, follower, "CLIENT", "KILL", "USER", "sentinel")
+    ask(access, "sentinel-1", "SENTINEL", "SET", "main", "auth-pass", "wrong")
 
     def missing() -> str:
         reasons = verdict(observe(access), access.inventory).reasons
         return "" if any("no connection" in why for why in reasons) and any("dead" in why for why in reasons) else str(reasons)
 
     wait_until("a replica that nobody sees, without a primary", missing, 30)
+    assert {(leader, "user replication"), (follower, "user sentinel"), (follower, "masterauth")} < drift(stack, 10)
+    assert "wrong" not in stack.script("drift").text
     stack.pulumi("refresh", "--yes", "--skip-preview", "--stack", stack.name, "--non-interactive").ok()
     stack.up().ok().says(
         f"users of {leader} are as declared again: replication", f"users of {follower} are as declared again: sentinel"

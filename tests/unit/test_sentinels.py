@@ -59,6 +59,16 @@ def test_changed_settings_are_set_back() -> None:
     assert sent(step(states)) == {"sentinel-1": ["SENTINEL SET main"]}
 
 
+def test_a_sentinel_that_takes_a_primary_that_answers_for_down_gets_its_password_again_after_a_while() -> None:
+    states = watched(SENTINEL) | {"sentinel-1": sentinel(SENTINEL, "sentinel-1", down=("node-1",))}
+    assert step(states).actions == ()
+    keys = frozenset(wait.key for wait in step(states).waits if wait.patience_seconds)
+    (action,) = step(states, keys).actions
+    assert (action.node, action.again_after_seconds) == ("sentinel-1", 60)
+    assert action.commands[0][-2:] == ("auth-pass", PasswordOf("sentinel"))
+    assert step(states | {"node-1": silent("node-1")}, keys).actions == (), "it is down indeed"
+
+
 def test_a_sentinel_that_lags_behind_a_failover_is_waited_for_and_then_corrected() -> None:
     states = watched(SENTINEL, "node-2") | {"sentinel-3": sentinel(SENTINEL, "sentinel-3", leader="node-1")}
     decided = step(states, primary="node-2")

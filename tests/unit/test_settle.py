@@ -8,12 +8,12 @@ from operations import settle
 from operations.connect import Refused
 from operations.errors import NotOurs, ToolkitError, Unreachable
 from operations.inventory import Access, Credentials
-from operations.settle import let_in, restore_users
+from operations.settle import let_in, restore_logins, restore_users
 from tests.unit.fleets import FakeFleet
 from tests.unit.states import inventory_of
 
 INVENTORY = inventory_of("replication")
-ACCESS = Access(inventory=INVENTORY, credentials=Credentials.of({}))
+ACCESS = Access(inventory=INVENTORY, credentials=Credentials.of({"replication": "s3cret"}))
 
 
 class Changed(FakeFleet):
@@ -44,6 +44,16 @@ def test_users_are_restored_where_they_differ_before_the_shape_is_looked_at(flee
     let_in(ACCESS, fleet.as_fleet, told.append)
     assert told == ["users of node-2 are as declared again: replication"]
     assert {name: link.sent for name, link in fleet.links.items()} == {"node-1": [], "node-2": [("ACL", "LOAD")], "node-3": []}
+
+
+def test_a_replica_gets_the_password_back_with_which_it_follows_and_nobody_sees_it(fleet: Changed) -> None:
+    for name, password in (("node-1", "s3cret"), ("node-2", "wrong"), ("node-3", "s3cret")):
+        fleet.links[name].config = {"masteruser": "replication", "masterauth": password}
+    told: list[str] = []
+    restore_logins(ACCESS, fleet.as_fleet, told.append)
+    assert told == ["masterauth of node-2 as declared again"]
+    assert fleet.links["node-2"].sent == [("CONFIG", "SET", "masterauth", "s3cret")]
+    assert not fleet.links["node-1"].sent + fleet.links["node-3"].sent
 
 
 def test_at_the_end_a_server_that_cannot_be_asked_is_an_error_after_the_others_were_restored(fleet: Changed) -> None:
