@@ -9,13 +9,13 @@ from rich.table import Table
 
 from operations.connect import Fleet
 from operations.containers import Containers
-from operations.drift import Drift, server_drift
+from operations.drift import UP, Drift, server_drift
 from operations.errors import ExitCode, Unreachable
 from operations.inventory import Inventory, load_access
 from operations.observe import look
 from operations.verdict import verdict
 from scripts._command import JsonOption, StackOption, make_console, print_json, run
-from topologies.hardening import REPLACE, declared_container, live_container
+from topologies.hardening import IN_PLACE, REPLACE, declared_container, live_container
 
 
 def container_drift(inventory: Inventory) -> Iterator[Drift]:
@@ -29,7 +29,7 @@ def container_drift(inventory: Inventory) -> Iterator[Drift]:
         declared, live = declared_container(inventory, node), live_container(inspection)
         for fact, wanted in declared.items():
             if live[fact] != wanted:
-                remedy = f"make up STACK={inventory.stack}" if fact == "state" else REPLACE
+                remedy = f"make up STACK={inventory.stack}" if fact == "state" else UP if fact in IN_PLACE else REPLACE
                 yield Drift(node.name, fact, wanted, live[fact], remedy)
 
 

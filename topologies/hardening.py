@@ -12,6 +12,8 @@ from topologies.plan import LABEL_PREFIX, SENTINEL_MEMORY_BYTES, data_memory_lim
 from topologies.spec import Spec
 
 REPLACE = "pulumi refresh && pulumi up replaces it"
+IN_PLACE = ("memory", "restart policy")
+"""What the engine changes on a container that runs."""
 
 
 def declared_container(inventory: Inventory, node: NodeEntry) -> dict[str, str]:
