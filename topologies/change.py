@@ -10,16 +10,19 @@ import docker
 
 from operations.change import departure, quorum_problems, widened, without_slots
 from operations.connect import Fleet
+from operations.containers import Containers
 from operations.errors import CheckFailed, Unreachable
 from operations.inventory import Access, Credentials, Inventory, NodeEntry
 from operations.observe import Observation, look
 from operations.reshard.plan import Headroom, megabytes
 from operations.reshard.proposal import Unfinished, propose
 from operations.reshard.words import headline, memory_lines, move_lines
+from operations.settle import memory_problem
+from operations.sizes import MIB
 from topologies import outputs
 from topologies.engine import EngineState, read_file, some_image
 from topologies.plan import Plan
-from topologies.standing import Shape
+from topologies.standing import Shape, own_containers
 
 EMPTY_NODE_BYTES = 4_000_000
 """What a server without keys counts as used (2.5 MB measured, Redis 8.0), with some clients; its backlog comes on top."""
@@ -58,6 +61,32 @@ def outlook(client: docker.DockerClient, state: EngineState, plan: Plan, shape: 
     rooms = {node.name: room for node in plan.primaries if node.shard not in served}
     lines, problems = _slots(access, without_slots(seen, departure(seen, _declared(plan), leaving), leaving), rooms)
     return Outlook((*found.lines, *lines), problems, found.losses)
+
+
+def memory_refusal(client: docker.DockerClient, state: EngineState, plan: Plan) -> str | None:
+    """Why less memory than now is too little for what the nodes hold; None when it is not, or nobody can be asked.
+
+    The convergence refuses it too, but the limits of the containers come down before, and the kernel ends what is above them.
+    """
+    standing = {found.name for found in own_containers(plan, state)}
+    declared = _declared(plan)
+    nodes = tuple(node for node in declared.data_nodes if node.container in standing)
+    if not nodes or not _comes_down(plan, declared, nodes):
+        return None
+    password = _password(client, state, plan)
+    if password is None:
+        return None
+    present = declared.model_copy(update={"nodes": nodes})
+    with Fleet(Access(inventory=present, credentials=Credentials.of({"admin": password}))) as fleet:
+        return memory_problem(look(fleet, present), declared)
+
+
+def _comes_down(plan: Plan, declared: Inventory, nodes: Collection[NodeEntry]) -> bool:
+    """Whether a container may use less memory than now."""
+    containers = Containers(declared)
+    planned = -(-max(node.memory_limit_bytes for node in plan.data_nodes) // MIB) * MIB
+    found = (containers.inspect(node) for node in nodes)
+    return any(one["HostConfig"].get("Memory", 0) > planned for one in found if one)
 
 
 def foreseen(plan: Plan, shape: Shape, seen: Observation) -> Outlook:

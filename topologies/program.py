@@ -9,7 +9,7 @@ from operations.errors import ToolkitError, Unreachable
 from operations.owner import current_owner_id
 from topologies import engine, trial
 from topologies.allocation import ALL_PORTS, allocate
-from topologies.change import Outlook, outlook
+from topologies.change import Outlook, memory_refusal, outlook
 from topologies.components import TopologyArgs, topology_class
 from topologies.guard import problems
 from topologies.load import load_spec
@@ -73,7 +73,9 @@ def prepare(stack: str, settings: dict[str, str]) -> TopologyArgs:
     found = (*problems(plan, state), *([joining] if joining else []))
     if found:
         raise Refused(plan.stack, found)
-    refused = trial.refusal(client, plan) if trial.is_due(plan, state) else None
+    refused = memory_refusal(client, state, plan)
+    if refused is None and trial.is_due(plan, state):
+        refused = trial.refusal(client, plan)
     if refused:
         raise Refused(plan.stack, (refused,))
     order = standing_order(plan, state)

@@ -8,6 +8,7 @@ import pytest
 from docker.errors import APIError
 from docker.types import Ulimit
 
+from operations.clients import application_client
 from operations.connect import Link, node_client
 from operations.inventory import Access
 from operations.observe import observe
@@ -84,6 +85,26 @@ def test_a_value_that_the_server_does_not_start_with_is_refused_in_preview(stack
     del stack.settings["parameters.notify-keyspace-events"]
     stack.configure()
     assert run_ids(access) == before
+
+
+@pytest.mark.full
+def test_less_memory_than_a_node_holds_is_refused_in_preview_before_its_container_is_limited(
+    stack: Stack, access: Access
+) -> None:
+    before = {str(c.name): c.attrs["HostConfig"]["Memory"] for c in stack.containers()}
+    client = application_client(access)
+    client.set("large", "x" * 24_000_000)
+    stack.configure(**{"memory.maxmemory": "20mb"})
+    try:
+        stack.preview().failed().says("memory.maxmemory is 20 MB, but node-", "it would refuse every write", "not touched")
+        stack.up().failed().says("memory.maxmemory is 20 MB, but node-")
+        assert {str(c.name): c.attrs["HostConfig"]["Memory"] for c in stack.containers()} == before
+        client.delete("large")
+        stack.preview().ok()
+    finally:
+        client.close()
+        del stack.settings["memory.maxmemory"]
+        stack.configure()
 
 
 @pytest.mark.parametrize(
