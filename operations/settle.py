@@ -14,6 +14,7 @@ from operations.inventory import Access, Inventory
 from operations.observe import Observation
 from operations.parameters import apply_parameters, described, differing, live_values
 from operations.restart import restart_in_place
+from operations.users import DEFAULT
 
 Report = Callable[[str], None]
 
@@ -47,7 +48,8 @@ def settle_parameters(access: Access, fleet: Fleet, observation: Observation, re
 def restore_users(access: Access, fleet: Fleet, report: Report) -> list[str]:
     """Let servers whose users were changed by hand read the declared ones again; others keep all their connections.
 
-    Raises the first error of a server that could not be asked, after the others were.
+    Connections whose login was refused are closed, for a sentinel keeps such a one for ever and pings in vain. They count
+    as those of `default`, as whom nobody can log in. Raises the first error of a server that could not be asked, at the end.
     """
     lines, errors = [], []
     for name, problems in fleet.each(lambda link: users_of(link, access), seconds=30).items():
@@ -57,6 +59,7 @@ def restore_users(access: Access, fleet: Fleet, report: Report) -> list[str]:
             link = fleet.links[name]
             link.ensure_ours()
             link.ask("ACL", "LOAD")
+            link.ask("CLIENT", "KILL", "USER", DEFAULT)
             lines.append(f"users of {name} are as declared again: {', '.join(sorted(problems))}")
             report(lines[-1])
             link.close()

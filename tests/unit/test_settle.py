@@ -13,6 +13,7 @@ from tests.unit.fleets import FakeFleet
 from tests.unit.states import inventory_of
 
 INVENTORY = inventory_of("replication")
+RESTORED = [("ACL", "LOAD"), ("CLIENT", "KILL", "USER", "default")]
 ACCESS = Access(inventory=INVENTORY, credentials=Credentials.of({"replication": "s3cret"}))
 
 
@@ -43,7 +44,7 @@ def test_users_are_restored_where_they_differ_before_the_shape_is_looked_at(flee
     told: list[str] = []
     let_in(ACCESS, fleet.as_fleet, told.append)
     assert told == ["users of node-2 are as declared again: replication"]
-    assert {name: link.sent for name, link in fleet.links.items()} == {"node-1": [], "node-2": [("ACL", "LOAD")], "node-3": []}
+    assert {name: link.sent for name, link in fleet.links.items()} == {"node-1": [], "node-2": RESTORED, "node-3": []}
 
 
 def test_a_replica_gets_the_password_back_with_which_it_follows_and_nobody_sees_it(fleet: Changed) -> None:
@@ -59,7 +60,7 @@ def test_a_replica_gets_the_password_back_with_which_it_follows_and_nobody_sees_
 def test_at_the_end_a_server_that_cannot_be_asked_is_an_error_after_the_others_were_restored(fleet: Changed) -> None:
     with pytest.raises(Unreachable, match="nothing listens"):
         restore_users(ACCESS, fleet.as_fleet, print)
-    assert fleet.links["node-2"].sent == [("ACL", "LOAD")]
+    assert fleet.links["node-2"].sent == RESTORED
 
 
 @pytest.mark.parametrize(("error", "ends"), [(Refused("BUSY a script runs"), False), (NotOurs("a stranger"), True)])
