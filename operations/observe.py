@@ -101,7 +101,8 @@ class SentinelView:
 class NodeState:
     """What was found out about one node; `problem` says why nothing could be, `foreign` that a stranger answers.
 
-    `unconfirmed`: it came back and takes no writes as primary until the sentinels have seen it.
+    `unconfirmed`: it came back and takes no writes as primary until the sentinels have seen it, or its peers agree
+    (configs/node/confirm.sh).
     """
 
     name: str

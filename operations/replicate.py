@@ -16,12 +16,15 @@ from operations.verdict import is_chained
 DEMOTION_SECONDS = 12.0
 """A sentinel waits four publish periods (8 s) and some time before it turns a returned primary into a replica."""
 ELECTION_SECONDS = 15.0
+SETTLED_SECONDS = 10.0
+"""A primary that came back waits 5 s for peers that start together with it (configs/node/confirm.sh)."""
 
 
 def decide_replication(observation: Observation, inventory: Inventory, overdue: Overdue = frozenset()) -> Decision:
     """The next steps towards one primary that all others follow.
 
-    Raises CheckFailed when several primaries hold data: which of them is right only the user can know.
+    Raises CheckFailed when several primaries hold data, or one came back and its peers follow another one that is silent: which
+    of them is right only the user can know.
     """
     nodes = [observation.of(entry.name) for entry in inventory.data_nodes]
     absent = [node for node in nodes if not node.reachable or node.loading]
@@ -29,6 +32,14 @@ def decide_replication(observation: Observation, inventory: Inventory, overdue: 
     primaries = [node for node in nodes if node.is_primary and not node.loading]
     if not primaries and absent:
         return decision(waits=waits)  # one of the absent may be the primary, or hold the newest data
+    unsure = [node for node in primaries if node.unconfirmed]
+    if unsure and inventory.sentinel is None:
+        names = ", ".join(node.name for node in unsure)
+        wait = Wait("confirmed", f"{names} to learn whether another node was promoted meanwhile", SETTLED_SECONDS)
+        if wait.key not in overdue or any(node.loading for node in nodes):
+            return decision(waits=[*waits, wait])
+        if len(primaries) == 1:
+            raise CheckFailed(_unsettled(unsure[0], nodes, inventory))
     if len(primaries) == 1:
         actions, more = _follow(primaries[0], nodes, observation, inventory, overdue)
         return decision(actions, [*waits, *more])
@@ -39,6 +50,25 @@ def decide_replication(observation: Observation, inventory: Inventory, overdue: 
     if not primaries:
         return decision([_promote(nodes, observation, inventory)], waits)
     return decision(_demote(primaries, observation, inventory), waits)
+
+
+def _unsettled(back: NodeState, nodes: list[NodeState], inventory: Inventory) -> str:
+    """Why a primary that came back takes no writes: its peers follow another one, which is silent."""
+    stack, entry = inventory.stack, inventory.node(back.name)
+    lines = [f"{back.name} came back as primary of stack {stack} and takes no writes, because its peers do not agree that it is"]
+    for node in nodes:
+        link = node.replication
+        followed = inventory.at(link.primary_address or "", link.primary_port or 0) if link else None
+        if followed is None or followed.name == back.name:
+            continue
+        lines += [
+            f"{node.name} follows {followed.name}: start that one again, and the two settle it",
+            f"if {followed.name} is lost for good, go on with what {node.name} holds: `scripts/switchover.py --stack {stack} "
+            f"--to {node.name} --takeover`",
+            f"to go on with what {back.name} holds: `make cli STACK={stack} NODE={node.name}`, there REPLICAOF {entry.address} "
+            f"{entry.port} and CONFIG REWRITE",
+        ]
+    return "\n  - ".join([*lines, "which of them has the newer data cannot be told from here, so nothing was changed"])
 
 
 def watched_primary(observation: Observation, inventory: Inventory) -> str | None:

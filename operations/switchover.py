@@ -372,7 +372,7 @@ def _by_hand(fleet: Fleet, inventory: Inventory, switch: Switch) -> NodeEntry:
 
 
 def _point_at(fleet: Fleet, node: NodeEntry, primary: NodeEntry) -> None:
-    """A node that is down learns of the new primary by itself when it starts (configs/node/role.sh)."""
+    """An old primary that is down, or loads its data, learns of the new one by itself (configs/node/role.sh, confirm.sh)."""
     try:
         link = fleet.links[node.name]
         link.ensure_ours()

@@ -156,14 +156,17 @@ def _replicated(observation: Observation, inventory: Inventory) -> Iterator[_Fin
     primaries = _primaries(observation)
     data = [observation.of(entry.name) for entry in inventory.data_nodes]
     if len(primaries) > 1:
-        yield _Finding(State.DEGRADED, f"{len(primaries)} primaries accept writes: {', '.join(primaries)}")
+        accept = [node.name for node in data if node.is_primary and not node.unconfirmed]
+        doing = "primaries accept writes" if len(accept) > 1 else "nodes are primary"
+        yield _Finding(State.DEGRADED, f"{len(primaries)} {doing}: {', '.join(primaries)}")
     if not primaries:
         yield _no_primary(data, inventory)
     for node in data:
         if node.is_primary and node.loading:
             yield _Finding(State.DOWN, f"{node.name} is primary and still loading its data")
         elif node.is_primary and node.unconfirmed:
-            yield _Finding(State.DEGRADED, f"{node.name} came back and takes no writes until the sentinels have seen it")
+            until = "the sentinels have seen it" if inventory.sentinels else "its peers agree that it is primary"
+            yield _Finding(State.DEGRADED, f"{node.name} came back and takes no writes until {until}")
         yield from _replica_findings(node, observation, inventory, primaries)
 
 

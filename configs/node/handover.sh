@@ -1,6 +1,7 @@
 # Before a primary stops, a synced replica takes over, so that writes pause for milliseconds and none is lost.
 # Bounded: never more than HANDOVER_SECONDS, and never waits for a peer that is stopping too.
 HANDOVER_SECONDS=6
+MOMENT_SECONDS=3
 
 # Peers that see this mark do not hand over to this node. The title is harmless, and the next boot sets it anew.
 mark_stopping() { me CONFIG SET proc-title-template "$(identity) stopping" >/dev/null; }
@@ -114,7 +115,8 @@ hand_over_cluster() {
 # info_is_due_soon: pausing and catching up take another 0.1 s.
 info_is_due_soon() {
     oldest=0 youngest=99999
-    for age in $(ask admin "$1" "$SENTINEL_PORT" SENTINEL REPLICAS "$SERVICE" | grep -A 1 '^info-refresh$' | grep -E '^[0-9]+$'); do
+    replicas=$(ask admin "$1" "$SENTINEL_PORT" SENTINEL REPLICAS "$SERVICE")
+    for age in $(printf '%s\n' "$replicas" | grep -A 1 '^info-refresh$' | grep -E '^[0-9]+$'); do
         [ "$age" -gt 12000 ] && continue # one that is down, and cannot be promoted
         [ "$age" -gt "$oldest" ] && oldest=$age
         [ "$age" -lt "$youngest" ] && youngest=$age
@@ -128,13 +130,16 @@ info_is_due_soon() {
     [ $((oldest - youngest)) -le 150 ] && [ "$oldest" -ge 480 ] && [ "$oldest" -le 590 ]
 }
 
+# A moment that is less good costs clients a second. One that does not come, as on a busy machine, must not take the time of the handover
+# itself; false when the sentinel is silent, for it may be stopping too.
 await_good_moment() {
-    period=unknown tries=0
-    until info_is_due_soon "$1" || [ $tries -ge 80 ]; do
-        tries=$((tries + 1))
+    period=unknown latest=$(($(seconds) + MOMENT_SECONDS))
+    until info_is_due_soon "$1" || expired || [ "$(seconds)" -ge "$latest" ]; do
+        [ -n "$replicas" ] || return 1
         sleep 0.02
     done
     [ "$period" = 1000 ] || ask admin "$1" "$SENTINEL_PORT" SENTINEL DEBUG info-period 1000 >/dev/null
+    [ -n "$replicas" ]
 }
 
 # SENTINEL FAILOVER does not pause the old primary, and a second one promotes a second replica: pause, catch up, ask once.
@@ -142,8 +147,9 @@ hand_over_sentinel() {
     accepted='' peers=$(shard_nodes)
     # The last one first: the sentinel that leads a failover is the last to name the new primary, and clients ask the first.
     for sentinel in $(printf '%s\n' $SENTINELS | sort -r); do
+        expired && break
         ask admin "$sentinel" "$SENTINEL_PORT" PING | grep -q PONG || continue
-        await_good_moment "$sentinel"
+        await_good_moment "$sentinel" || continue
         me CLIENT PAUSE $((HANDOVER_SECONDS * 1000)) WRITE >/dev/null
         await replicas_caught_up || break
         case $(ask admin "$sentinel" "$SENTINEL_PORT" SENTINEL FAILOVER "$SERVICE") in

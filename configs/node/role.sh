@@ -19,11 +19,30 @@ primary_elsewhere() {
     if [ "$TOPOLOGY" = sentinel ]; then
         majority_of_sentinels
     elif [ "$TOPOLOGY" = replication ]; then
-        for peer in $PEERS; do
-            [ "$(ask admin "$peer" "$PORT" ROLE | head -n 1)" = master ] && echo "$peer" && return
-        done
+        decide_by_peers "$(peer_views)" 0 | sed -n 's/^follow //p'
     fi
 }
+
+# peer_view PEER: what a node of plain replication is, one word; none when it is silent.
+# primary:ADDRESS: it serves as primary; unsure: it came back as primary, and nobody has confirmed it (confirm.sh);
+# mine: it follows this node; other: it follows another one; blank: it follows nobody yet.
+peer_view() {
+    set -- "$1" $(ask admin "$1" "$PORT" ROLE | tr -d '\r' | head -n 2)
+    case ${2:-},${3:-} in
+        master,*)
+            case $(ask admin "$1" "$PORT" CONFIG GET min-replicas-to-write proc-title-template | tr '\n' ' ') in
+                '') ;; # it stopped just now
+                *"min-replicas-to-write $NOBODY_HAS "* | *" $ALONE "*) echo unsure ;;
+                *) echo "primary:$1" ;;
+            esac
+            ;;
+        slave,"$ADDRESS") echo mine ;;
+        slave,127.0.0.1) echo blank ;;
+        slave,*) echo other ;;
+    esac
+}
+
+peer_views() { for peer in $PEERS; do peer_view "$peer" & done; wait; }
 
 # The primary that more than half of the sentinels name, unless it is this node.
 majority_of_sentinels() {
@@ -136,7 +155,7 @@ settle_role() {
         fi
     fi
     held= # confirm.sh
-    [ "$TOPOLOGY" = sentinel ] && [ -z "$role$restored" ] && held=yes
+    case $TOPOLOGY in sentinel | replication) [ -n "$role$restored" ] || held=yes ;; esac
     settle_append_only
     replace "$DATA/server.conf" "$(
         [ -z "$role" ] || printf '%s\n' "$role"

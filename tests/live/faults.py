@@ -8,11 +8,12 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from operations.connect import Fleet, Link
+from operations.connect import Fleet, Link, Refused
 from operations.errors import ToolkitError, Unreachable
 from operations.hung import given_up
 from operations.inventory import Access, NodeEntry
 from operations.observe import observe
+from operations.parse import role
 from tests.live.harness import Stack
 from tests.waiting import wait_until
 
@@ -89,6 +90,14 @@ def roles(access: Access) -> dict[str, str]:
         if node.replication is not None:
             found[node.name] = node.replication.role
     return found
+
+
+def role_of(link: Link) -> str:
+    """What a server says it is now, or "silent"."""
+    try:
+        return role(link.ask("ROLE")).role
+    except (Refused, Unreachable):
+        return "silent"
 
 
 def switch(stack: Stack, access: Access, seconds: float = 30) -> tuple[str, str]:

@@ -11,8 +11,8 @@ import pytest
 
 from operations.connect import Link, Refused
 from operations.errors import Unreachable
-from operations.parse import pairs, role
-from tests.live.faults import kill_servers, roles, server_process
+from operations.parse import pairs
+from tests.live.faults import kill_servers, role_of, roles, server_process
 from tests.live.harness import ROOT, Stack, throw_away_stack
 from tests.live.lifecycle import UP_SECONDS, Lifecycle
 from tests.waiting import wait_until
@@ -64,14 +64,6 @@ def test_a_primary_that_came_back_in_the_middle_of_its_failover_acknowledges_not
     assert acknowledged == 0
     stack.wait_healthy(access, 60)
     assert pairs(returned.ask("CONFIG", "GET", "min-replicas-to-write")) == {"min-replicas-to-write": "1"}
-
-
-def role_of(link: Link) -> str:
-    """What a server says it is now, or "silent"."""
-    try:
-        return role(link.ask("ROLE")).role
-    except (Refused, Unreachable):
-        return "silent"
 
 
 def acknowledges(link: Link) -> bool:

@@ -89,8 +89,10 @@ def test_a_primary_asks_who_took_over_but_not_at_the_one_start_after_a_restore_t
     assert (data / "waited-first").exists() is not restored
 
 
-@pytest.mark.parametrize("topology", ["sentinel", "replication"])
-def test_a_primary_under_sentinel_starts_with_its_writes_refused_except_after_a_restore(topology: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("topology", ["sentinel", "replication", "standalone", "cluster"])
+def test_a_primary_that_can_have_been_replaced_starts_with_its_writes_refused_except_after_a_restore(
+    topology: str, tmp_path: Path
+) -> None:
     data, shared = tmp_path / "data", tmp_path / "shared"
     data.mkdir()
     shared.mkdir()
@@ -100,4 +102,4 @@ def test_a_primary_under_sentinel_starts_with_its_writes_refused_except_after_a_
     settle(data, shared, topology, "")
     refused = "min-replicas-to-write 1000000"
     assert refused not in (data / "first").read_text()
-    assert (refused in (data / "server.conf").read_text().splitlines()[-1]) is (topology == "sentinel")
+    assert (refused in (data / "server.conf").read_text().splitlines()[-1]) is (topology in ("sentinel", "replication"))

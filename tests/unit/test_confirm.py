@@ -1,4 +1,4 @@
-"""When a primary that came back under Sentinel accepts writes (configs/node/confirm.sh), run in a real shell."""
+"""When a primary that came back accepts writes (configs/node/confirm.sh), run in a real shell."""
 
 import os
 import subprocess
@@ -8,11 +8,12 @@ import pytest
 
 CONFIRM = Path(__file__).resolve().parents[2] / "configs" / "node" / "confirm.sh"
 SENTINELS = "10.0.0.21 10.0.0.22 10.0.0.23"
+PEERS = "10.0.0.12 10.0.0.13"
 BOUND_SECONDS = 9
 
 
 def shell(script: str, *arguments: str, **environment: str) -> str:
-    env = {**os.environ, "SENTINELS": SENTINELS, "FAILOVER_BOUND_SECONDS": str(BOUND_SECONDS), **environment}
+    env = {**os.environ, "SENTINELS": SENTINELS, "PEERS": PEERS, "FAILOVER_BOUND_SECONDS": str(BOUND_SECONDS), **environment}
     command = ["sh", "-uc", f'. "${{0%/*}}/role.sh"; . "$0"; {script}', str(CONFIRM), *arguments]
     return subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout.strip()
 
@@ -42,7 +43,7 @@ def shell(script: str, *arguments: str, **environment: str) -> str:
 def test_a_primary_accepts_writes_when_all_sentinels_that_answer_have_seen_it_back(
     views: str, waited_seconds: int, decision: str
 ) -> None:
-    assert shell('decide "$1" "$2"', views.replace(" ", "\n"), str(waited_seconds)) == decision
+    assert shell('decide_by_sentinels "$1" "$2"', views.replace(" ", "\n"), str(waited_seconds)) == decision
 
 
 ME, OTHER = "10.0.0.11", "10.0.0.12"
@@ -78,3 +79,52 @@ def test_a_sentinel_is_asked_whether_it_has_seen_the_new_server(
 @pytest.mark.parametrize("answer", ["", "ERR No such master with that name\n\n"])
 def test_a_sentinel_that_does_not_answer_or_does_not_know_the_service_says_nothing(answer: str) -> None:
     assert shell(VIEW, str(AGE_MS), ANSWER=answer) == ""
+
+
+@pytest.mark.parametrize(
+    ("views", "waited_seconds", "decision"),
+    [
+        ("mine mine", 0, "accept"),
+        ("mine", 0, "accept"),  # the other is silent
+        ("blank blank", 0, "accept"),  # they have lost their volumes
+        ("mine unsure", 0, "accept"),  # the other hears of it, and follows
+        ("mine other", 0, "accept"),  # the other follows the one that follows this node
+        ("", 0, "wait"),
+        ("blank", 4, "wait"),
+        ("", 5, "accept alone"),
+        ("primary:10.0.0.12 other", 0, "follow 10.0.0.12"),
+        ("primary:10.0.0.12", 0, "follow 10.0.0.12"),
+        ("primary:10.0.0.12 unsure", 0, "follow 10.0.0.12"),
+        ("primary:10.0.0.12 mine", 5, "wait"),  # which of the two primaries was promoted last?
+        ("other", 5, "wait"),  # the one that was promoted is silent
+        ("other unsure", 5, "wait"),  # the one that the other follows accepts writes, and then this one follows it
+        ("unsure", 3600, "wait"),  # two primaries, and nobody to tell which of them was promoted last
+    ],
+)
+def test_a_primary_in_plain_replication_accepts_writes_when_no_peer_knows_of_another(
+    views: str, waited_seconds: int, decision: str
+) -> None:
+    assert shell('decide_by_peers "$1" "$2"', views.replace(" ", "\n"), str(waited_seconds)) == decision
+
+
+TITLE = "{title} {listen-addr} {server-mode} redis-topologies:shop/node-2"
+
+
+@pytest.mark.parametrize(
+    ("role", "minimum", "title", "view"),
+    [
+        (f"slave {ME} 6379 connected 14", "0", TITLE, "mine"),
+        (f"slave {ME}1 6379 connected 14", "0", TITLE, "other"),
+        ("slave 127.0.0.1 1 connect -1", "0", TITLE, "blank"),
+        ("master 14", "0", TITLE, f"primary:{OTHER}"),
+        ("master 14", "1000000", TITLE, "unsure"),
+        ("master 14", "0", TITLE + " alone", "unsure"),
+        ("master 14", "0", TITLE + " stopping", f"primary:{OTHER}"),
+        ("master 14", "", "", ""),  # it stopped between two questions
+        ("", "0", TITLE, ""),
+    ],
+)
+def test_a_peer_is_asked_what_it_is(role: str, minimum: str, title: str, view: str) -> None:
+    ask = """ask() { case $4 in ROLE) printf '%s\n' $ROLE ;; CONFIG) printf "$CONFIG" ;; esac; }; """
+    config = f"min-replicas-to-write\n{minimum}\nproc-title-template\n{title}\n" if title else ""
+    assert shell(f'{ask} PORT=6379 ADDRESS={ME} peer_view "$1"', OTHER, ROLE=role, CONFIG=config) == view

@@ -111,6 +111,40 @@ def test_two_primaries_with_data_are_refused_with_both_named() -> None:
     assert "nothing was changed" in message
 
 
+def came_back(state: NodeState) -> NodeState:
+    """As a primary that takes no writes yet."""
+    return replace(state, unconfirmed=True)
+
+
+def test_a_primary_that_came_back_is_waited_for_before_anything_is_set() -> None:
+    states = replicated(REPLICATION)
+    decided = step(REPLICATION, states | {"node-1": came_back(states["node-1"])})
+    assert (decided.actions, [wait.key for wait in decided.waits]) == ((), ["confirmed"])
+
+
+def test_two_primaries_that_came_back_are_waited_for_then_refused() -> None:
+    """A peer that starts at last may settle it."""
+    states = {name: came_back(primary(name, 5, 50)) for name in ("node-1", "node-2")} | {"node-3": silent("node-3")}
+    assert "confirmed" in [wait.key for wait in step(REPLICATION, states).waits]
+    with pytest.raises(CheckFailed, match="2 primaries that hold data"):
+        step(REPLICATION, states, frozenset({"confirmed"}))
+
+
+def test_a_primary_that_came_back_takes_no_replica_from_one_that_is_silent() -> None:
+    states = {
+        "node-1": came_back(primary("node-1", 5, 50)),
+        "node-2": silent("node-2"),
+        "node-3": replica("node-3", ADDRESS["node-2"], 9, 90, up=False),
+    }
+    decided = step(REPLICATION, states)
+    assert (decided.actions, [wait.key for wait in decided.waits]) == ((), ["nodes", "confirmed"])
+    with pytest.raises(CheckFailed) as caught:
+        step(REPLICATION, states, frozenset({"confirmed"}))
+    message = str(caught.value)
+    assert "node-1 came back as primary" in message and "node-3 follows node-2" in message and "nothing was changed" in message
+    assert "--to node-3 --takeover" in message and f"REPLICAOF {ADDRESS['node-1']} 6379" in message
+
+
 def test_a_second_primary_without_data_follows_the_first() -> None:
     states = replicated(REPLICATION) | {"node-2": primary("node-2", 0, 0)}
     assert sent(step(REPLICATION, states)) == {"node-2": f"REPLICAOF {ADDRESS['node-1']} 6379"}
@@ -231,7 +265,7 @@ def test_sentinels_are_told_only_once_the_replicas_are_connected() -> None:
 def test_a_primary_that_came_back_is_left_to_the_sentinels_until_they_have_seen_it() -> None:
     """Else its parameters would be set, also the one that keeps it from taking writes while a failover may be under way."""
     states = watched(SENTINEL)
-    states["node-1"] = replace(states["node-1"], unconfirmed=True)
+    states["node-1"] = came_back(states["node-1"])
     decided = step(SENTINEL, states)
     assert (decided.actions, [wait.key for wait in decided.waits]) == ((), ["confirmed"])
     assert step(SENTINEL, states, frozenset({"confirmed"})).is_done, "its time is over"

@@ -112,8 +112,18 @@ def test_a_primary_that_came_back_and_takes_no_writes_yet_is_degraded() -> None:
     found = judge(SENTINEL, watched(SENTINEL) | {"node-1": back})
     assert found.state is State.DEGRADED
     assert found.reasons == ("node-1 came back and takes no writes until the sentinels have seen it",)
+    back = replace(replicated(REPLICATION)["node-1"], unconfirmed=True)
+    found = judge(REPLICATION, replicated(REPLICATION) | {"node-1": back})
+    assert found.reasons == ("node-1 came back and takes no writes until its peers agree that it is primary",)
     other = replace(watched(SENTINEL)["node-2"], unconfirmed=True)
     assert judge(SENTINEL, watched(SENTINEL) | {"node-2": other}).state is State.OK
+
+
+def test_of_two_primaries_it_is_told_whether_both_accept_writes() -> None:
+    two = replicated(REPLICATION) | {"node-2": primary("node-2", 7, 70)}
+    assert "2 primaries accept writes: node-1, node-2" in judge(REPLICATION, two).reasons
+    held = two | {"node-2": replace(two["node-2"], unconfirmed=True)}
+    assert "2 nodes are primary: node-1, node-2" in judge(REPLICATION, held).reasons
 
 
 def test_a_failed_append_is_degraded_and_named() -> None:
