@@ -55,8 +55,8 @@ STEPS = f"{KEY_PREFIX}:steps"
 STRANGERS = {f"stranger:{number}": f"value {number}" for number in range(50)}
 
 
-class Applications:
-    """Subclassed for each topology."""
+class Playing:
+    """A stack of its own for each topology, and drills with workloads on it."""
 
     topology: ClassVar[Topology]
 
@@ -65,7 +65,7 @@ class Applications:
     def stack(cls, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         spec = ROOT / "configs" / f"{cls.topology}.yaml"
         folder = tmp_path_factory.mktemp("stacks")
-        with throw_away_stack(f"uses-{cls.topology}", spec, folder, request.config, **FAST[cls.topology]) as made:
+        with throw_away_stack(f"uses-{cls.topology}", spec, folder, request.config, **FAST.get(cls.topology, {})) as made:
             made.up().ok()
             yield made
 
@@ -83,6 +83,10 @@ class Applications:
             tell(FIGURE, f"{self.topology}, {drill}, {use.name}: {use.verdict}: {use.sentence}")
         assert set(found) == set(names)
         return found
+
+
+class Applications(Playing):
+    """Subclassed for each topology that fails over by itself."""
 
     def test_careful_uses_hold_and_strangers_are_not_touched(self, stack: Stack, tmp_path: Path, record_property: Any) -> None:
         access = stack.access()
@@ -211,6 +215,18 @@ class TestCluster(Applications):
         assert keys(access) == before
         assert all(observe(access).of(node.name).reachable for node in access.inventory.data_nodes)
         assert not (tmp_path / "report").exists()
+
+
+@pytest.mark.full
+class TestReplication(Playing):
+    topology = "replication"
+
+    @pytest.mark.parametrize("drill", ["crash-takeover", "hang-takeover"])
+    def test_careful_uses_find_the_replica_that_was_promoted_by_hand(
+        self, stack: Stack, drill: str, tmp_path: Path, record_property: Any
+    ) -> None:
+        found = self.play(stack, drill, CAREFUL, tmp_path, record_property)
+        assert [f"{use.name}: {use.sentence}" for use in found.values() if use.verdict != "true"] == []
 
 
 def steps(client: Any) -> dict[str, Callable[[], object]]:
