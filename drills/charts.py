@@ -6,6 +6,7 @@ from html import escape
 from math import floor, log10
 from typing import Any
 
+from drills.checkers.base import Verdict
 from drills.journal import FigureEntry, RepetitionEntry, WindowEntry
 
 WIDTH = 1120
@@ -92,7 +93,7 @@ def timeline(repetition: RepetitionEntry, hover: bool = True) -> str:
 
 
 def use_lines(repetition: RepetitionEntry) -> str:
-    """One lane per workload on one scale of time: what its instances did and how it ended, and where a promise was broken."""
+    """One lane per workload on one scale of time: what its instances did and how it ended, and what was lost or broken."""
     drawn = [(use, use.drawing) for use in repetition.uses if use.drawing.get("ok")]
     if not drawn:
         return ""
@@ -109,14 +110,15 @@ def use_lines(repetition: RepetitionEntry) -> str:
         top = HEAD + number * USE_HEIGHT
         parts.append(text(LEFT, top + 14, use.name, "value"))
         parts.append(_rate({**lane, "lost": [0] * len(lane["ok"]), "p50": [None] * len(lane["ok"])}, x, top + 22, False))
-        parts += [_broken(moment, x, top + 22 + RATE_HEIGHT) for moment in lane.get("bad", ())]
+        if use.verdict is not Verdict.UNKNOWN:
+            parts += [_bad(moment, x, top + 22 + RATE_HEIGHT, use.verdict) for moment in lane.get("bad", ())]
     parts.append(fault_flags(marks, x, height - 26))
     return svg(height, f"Workloads in repetition {repetition.number}", parts)
 
 
-def _broken(moment: float, x: Scale, bottom: float) -> str:
-    place = x(moment)
-    return f'<path class="role-down" d="M{place:g} {bottom + 1:g}l5 9h-10z"><title>{moment:+.3f} s: broken</title></path>'
+def _bad(moment: float, x: Scale, bottom: float, verdict: Verdict) -> str:
+    css, word = ("role-down", "a promise was broken") if verdict is Verdict.FALSE else ("lost", "within what is allowed")
+    return f'<path class="{css}" d="M{x(moment):g} {bottom + 1:g}l5 9h-10z"><title>{moment:+.3f} s: {word}</title></path>'
 
 
 def _fault_bands(marks: Sequence[Mapping[str, Any]], x: Scale, end: float, top: float, bottom: float) -> str:

@@ -194,7 +194,8 @@ def _uses(journal: Journal) -> str:
             f'{promises}{opened}</td><td class="soft">{f"run {number}" if many else ""}</td></tr>'
         )
     featured = min((rep for rep in journal.repetitions if rep.uses), key=lambda rep: min(_ORDER[use.verdict] for use in rep.uses))
-    legend = _legend((("ok", "done"), ("fail", "refused"), ("info", "unknown end"), ("broken", "a promise was broken")))
+    legend = _legend((("ok", "done"), ("fail", "refused"), ("info", "unknown end"), ("broken", "a promise was broken"),
+                       ("broken within", "lost, within what is allowed")))  # fmt: skip
     which = f", run {featured.number}" if many else ""
     return (
         '<section class="card"><h2>What it meant for the applications</h2><div class="scroll"><table><tbody>'

@@ -56,7 +56,7 @@ class Facts:
 @dataclass(frozen=True)
 class Finding:
     """`sentence` is the result in the user's terms. `outcomes` are the promises, each with what was measured; `bad` are the
-    moments at which one was broken, for the time line."""
+    moments at which something was lost or one was broken, for the time line."""
 
     use: str
     title: str

@@ -4,6 +4,7 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from xml.etree import ElementTree as Xml
 
@@ -11,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from drills import charts, junit, report
 from drills import journal as journals
-from drills import junit, report
 from drills.bounds import Timing
 from drills.charts import Scale, fault_flags, ticks
 from drills.checkers.base import SECOND, Verdict
@@ -381,3 +382,19 @@ def test_a_journal_is_plain_json(tmp_path: Path) -> None:
     data = json.loads(path.read_text())
     assert data["result"] == "met"
     assert data["repetitions"][0]["drawing"]["lanes"][0]["shard"] == 1
+
+
+@pytest.mark.parametrize(
+    ("verdict", "there", "not_there"),
+    [
+        (Verdict.FALSE, "a promise was broken", "within what is allowed"),
+        (Verdict.TRUE, "within what is allowed", "a promise was broken"),
+        (Verdict.UNKNOWN, "lock", "2.000 s"),
+    ],
+)
+def test_a_loss_that_is_allowed_is_not_drawn_as_a_broken_promise(verdict: Verdict, there: str, not_there: str) -> None:
+    lane = {"ok": [3, 1], "fail": [0, 0], "info": [0, 1], "start": 0.0, "width": 1.0, "bad": [2.0]}
+    use: Any = SimpleNamespace(name="lock", drawing=lane, verdict=verdict)
+    repetition: Any = SimpleNamespace(uses=[use], drawing={}, number=1)
+    drawn = charts.use_lines(repetition)
+    assert there in drawn and not_there not in drawn
