@@ -75,6 +75,14 @@ def test_of_runs_that_all_hold_the_one_with_most_losses_is_told() -> None:
     assert "| queue | holds, with losses in isolate-primary |" in page(data(calm, loss))
 
 
+def test_of_runs_without_losses_the_one_is_told_that_strains_the_use_most() -> None:
+    calm, strained = ran("plain", "crash-primary", queue="true"), ran("plain", "isolate-primary", queue="true")
+    calm["workloads"][0]["figures"], strained["workloads"][0]["figures"] = {"most_in_fault": 10}, {"most_in_fault": 20}
+    assert worst([calm, strained], "queue") == ("true", "isolate-primary", "queue in isolate-primary", False)
+    calm["workloads"][0]["figures"]["lost"] = 1
+    assert worst([calm, strained], "queue").drill == "crash-primary"
+
+
 def careless(topology: str, drill: str, verdict: str) -> dict[str, Any]:
     told = {"name": "near-cache-careless", "verdict": verdict, "sentence": f"old in {drill}", "figures": {}}
     return {**ran("plain", drill), "topology": topology, "workloads": [told]}
