@@ -19,7 +19,7 @@ from operations.backup.manifest import Manifest, ShardRecord, gaps, taken_away
 from operations.backup.restic import Repository
 from operations.backup.retention import report as retention_report
 from operations.backup.schedule import is_ahead
-from operations.backup.session import FILE_SECRETS, PASSWORD, SECRET_NAMES, Session
+from operations.backup.session import BEGUN, FILE_SECRETS, PASSWORD, SECRET_NAMES, Session
 from operations.errors import CheckFailed, InvalidInput, ToolkitError
 
 KEY_VERSION = 1
@@ -81,14 +81,15 @@ def record(session: Session, entry: Entry, kind: str, state: str, content: dict[
 
 
 def prune(session: Session, dry_run: bool) -> list[dict[str, Any]]:
-    """The report of the retention; without `dry_run` what it does not keep is removed, and its space given back."""
+    """The report of the retention; without `dry_run` what it does not keep is removed, and its space given back; that of what
+    a run has left that did not end well too, of which nothing but restic knows."""
     with session.home.lock("prune"):
         known = session.entries()
         damaged = {one.id for one in known if session.damage(one)}
         settings = session.settings
         judged = retention_report(known, settings.retention, settings.zone, datetime.now(UTC), damaged)
         gone = [one.entry for one in judged if not one.keep]
-        if gone and not dry_run:
+        if not dry_run and (gone or session.home.status().get(BEGUN)):
             release(session)
             for snapshots in forgotten(gone):
                 session.repository.run("forget", *snapshots)

@@ -25,13 +25,11 @@ from operations.backup.catalogue import Entry, find
 from operations.backup.create import create, create_patiently
 from operations.backup.fetch import Wanted, discard, fetch, swap
 from operations.backup.locks import present, release
-from operations.backup.session import HALFWAY, Home, Session, ensure_password
+from operations.backup.session import BEGUN, HALFWAY, Home, Session, ensure_password
 from operations.errors import Busy, CheckFailed, ExitCode, ToolkitError
 
 END_SECONDS = 5.0
 """After an interruption. The container ends with this process, and restic with the container."""
-BEGUN = "begun"
-"""In what happened last: whether a run began and did not end well, or is going on, so that it may have left snapshots."""
 _WORD = threading.Event()
 """Set when whoever asked says that a job that is halfway may go on."""
 

@@ -215,7 +215,12 @@ class Repository:
                 "(a lock that nobody holds any more is taken away when it is 30 minutes old)"
             )
         if "no space left" in said.lower():
-            return Unreachable(f"the repository at {self.place} is full; free some room, or prune: scripts/backup.py prune")
+            cure = (
+                "a few megabytes there by other means"
+                if doing in ("forget", "prune")
+                else "some room, or prune: scripts/backup.py prune"
+            )
+            return Unreachable(f"the repository at {self.place} is full; free {cure}")
         if doing in ("check", "dump") and any(mark in said for mark in DAMAGE):
             return CheckFailed(f"the repository at {self.place} is damaged: {said}")
         return Unreachable(f"restic {doing} failed on the repository at {self.place}: {said}")

@@ -22,6 +22,8 @@ HOME = Path("/backup")
 LOCAL = "/repository"
 HALFWAY = "halfway"
 """The event of a job that has prepared everything and waits for a word before it changes anything."""
+BEGUN = "begun"
+"""In what happened last: whether a run began and did not end well, or is going on, so that it may have left something."""
 PASSWORD = "password"  # noqa: S105 - a file's name
 PASSWORD_BYTES = 32
 SECRETS_FILE = "secrets.json"

@@ -9,7 +9,7 @@ import pytest
 from docker.models.containers import Container
 
 from operations.backup.launch import IMAGE, home_volume, repository_volume
-from operations.backup.session import HOME
+from operations.backup.session import HOME, LOCAL
 from operations.clients import application_client
 from operations.inventory import Access
 from tests.live.contents import contents
@@ -89,8 +89,22 @@ def test_a_full_repository_is_named_and_no_backup_is_listed(
         before = client.dbsize()
         stack.script("backup", "create").failed(69).says("is full")
         assert client.dbsize() == before
-        assert client.ping()
+        assert used_bytes(stack) > 1e6, "else there is nothing to give back"
+        stack.script("backup", "prune").ok()
+        assert used_bytes(stack) < 1e6
+        for number in range(40):
+            client.delete(f"noise:{number}")
         client.close()
+        stack.script("backup", "create").ok()
+
+
+def used_bytes(stack: Stack) -> int:
+    """What the files of the repository take."""
+    volumes = {repository_volume(stack.name): {"bind": LOCAL, "mode": "ro"}}
+    told: bytes = engine().containers.run(
+        IMAGE, ["-sb", LOCAL], entrypoint="du", user="0:0", network_mode="none", remove=True, volumes=volumes
+    )
+    return int(told.split()[0])
 
 
 PATIENCE_SECONDS = 60

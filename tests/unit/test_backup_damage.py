@@ -142,6 +142,18 @@ def test_manifests_are_taken_away_before_what_they_name() -> None:
     assert forgotten([debris]) == [["s-c"]]
 
 
+def test_what_a_run_has_left_that_did_not_end_well_is_given_back_by_a_prune_that_removes_no_backup(
+    session: Session, disk: Disk
+) -> None:
+    disk.backup("20260101")
+    prune(session, dry_run=False)
+    session.home.note(begun=True)
+    prune(session, dry_run=True)
+    assert disk.asked == []
+    prune(session, dry_run=False)
+    assert disk.asked == [("prune",)]
+
+
 def test_restic_is_told_to_keep_no_copies_where_damage_is_looked_for() -> None:
     kept = Repository("/repository", Path("/backup/password"), Path("/backup/cache"))
     assert "--no-cache" not in kept._command(["dump"])

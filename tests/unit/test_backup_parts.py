@@ -260,6 +260,12 @@ def test_a_failure_of_restic_becomes_a_sentence_and_a_code(code: int, words: str
     assert "/repository" in str(error)
 
 
+def test_a_prune_that_finds_no_room_is_not_told_to_prune() -> None:
+    words = "unable to create lock in backend: write: no space left on device"
+    assert "or prune" in str(REPOSITORY.explain(1, words, "backup"))
+    assert str(REPOSITORY.explain(1, words, "prune")).endswith("is full; free a few megabytes there by other means")
+
+
 def test_a_damaged_object_is_named() -> None:
     assert "0123" in str(
         REPOSITORY.explain(1, '{"message_type":"error","error":{"message":"pack 0123 contains errors"}}', "check")
