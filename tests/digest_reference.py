@@ -50,8 +50,8 @@ def elements(value: Value) -> Iterator[bytes]:
         case dict():
             yield from (frame(member) + frame(b"%.17g" % score) for member, score in value.items())
         case Hash():
-            times = value.expiries
-            yield from (frame(name) + frame(text) + frame(whole(times.get(name, -1))) for name, text in value.fields.items())
+            lasting = ((name, text) for name, text in value.fields.items() if name not in value.expiries)
+            yield from (frame(name) + frame(text) + frame(whole(-1)) for name, text in lasting)
         case Stream():
             yield from _stream(value)
 
@@ -74,4 +74,8 @@ def reference(data: Mapping[bytes, tuple[Value, int]], database: int = 0) -> int
     for key, (value, expiry_ms) in data.items():
         body = sum(map(hash_number, elements(value)))
         total += key_hash(database, key, kind_of(value), expiry_ms, body)
+        if isinstance(value, Hash):
+            for name, when in value.expiries.items():
+                place = frame(whole(database)) + frame(key) + b"f" + frame(whole(when))
+                total += hash_number(place + frame(name) + frame(value.fields[name]))
     return total % (1 << 160)

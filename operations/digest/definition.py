@@ -9,18 +9,23 @@ with the expiry as PEXPIRETIME gives it (Unix time in ms, -1 for none) and the b
     string   H( frame(i) chunk )                       chunks of 64 KiB, i from 0; nothing for the empty string
     list     H( frame(i) frame(element) )              i from 0
     set      H( frame(member) )
-    hash     H( frame(field) frame(value) frame(t) )   t the field's own expiry in ms, -1 for none
+    hash     H( frame(field) frame(value) frame(-1) )  of fields without an expiry of their own
     zset     H( frame(member) frame(score) )           the score as C's %.17g
     stream   H( "e" frame(id) frame(field) frame(value) … ) of entries, "m" last id, max deleted id, entries added; "g" group,
              last delivered id, entries read; "c" group, consumer; "p" group, id, consumer, time of delivery in ms, deliveries
     others   H( "d" DUMP without its version and checksum ), which depends on the engine's encoding; they are counted as opaque
 
-The digest is the sum of the hashes of all keys modulo 2^160. A sum, because it does not depend on order and parts add up; a key
-that stands on two shards counts twice in it, while XOR would cancel it out. Two data sets that differ by accident have the same
-digest with probability 2^-160. It is no seal against somebody who makes data collide on purpose.
+and that of a field that expires at t (Unix time in ms), apart from its key, because the hash without it is still the same hash,
+
+    H( frame(database) frame(key) "f" frame(t) frame(field) frame(value) )
+
+The digest is the sum of the hashes of all keys and such fields modulo 2^160. A sum, because it does not depend on order and parts
+add up; a key that stands on two shards counts twice in it, while XOR would cancel it out. Two data sets that differ by accident
+have the same digest with probability 2^-160. It is no seal against somebody who makes data collide on purpose.
 
 Keys expire while time goes by, so a digest is kept apart by expiry: keys without one, and keys that expire before, between and
-after a few boundaries. Two digests with the same boundaries are compared without the parts that have begun to expire.
+after a few boundaries; so are fields. A hash that has only fields that expire goes with the last of them. Two digests with the
+same boundaries are compared without the parts that have begun to expire.
 """
 
 import hashlib
@@ -33,7 +38,7 @@ from operations.errors import InvalidInput
 MODULUS = 1 << 160
 HEX_DIGITS = 40
 RECORD_LENGTH = HEX_DIGITS + 1
-"""A key's hash and the letter of its expiry, as read.lua writes them."""
+"""A key's hash and the letter of its expiry, as read.lua writes them; of a field that expires a small letter."""
 NEVER = "-"
 HORIZONS_MS = tuple(1000 * s for s in (60, 600, 3600, 6 * 3600, 86400, 7 * 86400, 30 * 86400, 365 * 86400))
 """Boundaries of a new digest, counted from its beginning."""
@@ -90,11 +95,24 @@ def letter_of(expiry_ms: int, boundaries_ms: Sequence[int]) -> str:
     return NEVER if expiry_ms < 0 else chr(ord("A") + sum(1 for boundary in boundaries_ms if boundary <= expiry_ms))
 
 
+def end_of(expiry_ms: int, lasting: bool, longest_ms: int) -> int:
+    """When a key goes by itself, -1 for never: by its own expiry, or a hash with its last field if none is `lasting`."""
+    if lasting or longest_ms < 0:
+        return expiry_ms
+    return longest_ms if expiry_ms < 0 else min(expiry_ms, longest_ms)
+
+
+def keys_in(parts: Mapping[str, Part]) -> int:
+    """How many keys these parts have, fields not counted."""
+    return sum(part.keys for letter, part in parts.items() if not letter.islower())
+
+
 @dataclass(frozen=True)
 class Digest:
     """The digest of a server, a shard or a topology; digests with the same boundaries add up.
 
-    `parts` maps letters to keys by expiry (see `letter_of`). `began_ms` and `ended_ms` are the servers' Unix time around it.
+    `parts` maps letters to keys by expiry (see `letter_of`), small ones to fields. `began_ms` and `ended_ms` are the servers'
+    Unix time around it.
     `libraries` are the hashes of the function libraries. `opaque` counts keys hashed by their DUMP. `changes` counts what was
     written, expired or evicted while the data was read: unless it is 0, the digest belongs to no single moment.
     """
@@ -110,11 +128,11 @@ class Digest:
     @property
     def all(self) -> Part:
         """All keys that were there."""
-        return add_parts(self.parts.values())
+        return Part(keys_in(self.parts), add_parts(self.parts.values()).total)
 
     @property
     def expiring(self) -> int:
-        """Number of keys with an expiry."""
+        """Number of keys that go by themselves."""
         return self.all.keys - self.parts.get(NEVER, Part()).keys
 
     def __add__(self, other: "Digest") -> "Digest":
@@ -200,10 +218,11 @@ def compare(first: Digest, second: Digest) -> Comparison:
     for index, boundary in enumerate(first.boundaries_ms):
         if boundary > latest:
             names[chr(ord("B") + index)] = f"keys that expire after {boundary} ms"
+            names[chr(ord("b") + index)] = f"fields of hashes that expire after {boundary} ms"
     differences, compared = [], 0
     for letter, name in names.items():
         here, there = first.parts.get(letter, Part()), second.parts.get(letter, Part())
-        compared += here.keys
+        compared += 0 if letter.islower() else here.keys
         if here.keys != there.keys:
             differences.append(f"{name}: {here.keys:,} and {there.keys:,}")
         elif here != there:

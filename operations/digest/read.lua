@@ -5,8 +5,10 @@
 --   keys   key ...                  these keys
 --   part   kind, key, position, n   a part of one large key
 -- scan and keys answer {next cursor, records, keys left over, large keys, opaque}. A record is the 40 hex digits of a key's hash
--- and a letter: "-" without expiry, else "A" and the number of boundaries that are not later. A large key is {key, type, expiry}.
--- part answers {next position ("" at the end), sum of the hashes of its elements, number of elements}.
+-- and a letter: "-" without expiry, else "A" and the number of boundaries that are not later. A field with an expiry of its own is a
+-- record too, with a small letter. A large key is {key, type, expiry}.
+-- part answers {next position ("" at the end), sum of the hashes of its elements, number of elements, records of fields, 1 when there
+-- were fields without an expiry, the latest expiry of the others or -1}.
 -- Every answer ends in the processor time that it took, in microseconds; -1 where scripts cannot tell.
 local sub, format, floor, sha1, call = string.sub, string.format, math.floor, redis.sha1hex, redis.call
 local mode, db, fields_expire, allowed = ARGV[1], ARGV[2], ARGV[3] == '1', tonumber(ARGV[4]) / 1000
@@ -74,16 +76,40 @@ local function total()
   return sum
 end
 
+local boundaries = {}
+for word in string.gmatch(ARGV[5], '%S+') do boundaries[#boundaries + 1] = tonumber(word) end
+local records, left_over, large, opaque = {}, {}, {}, 0
+
+local function letter_of(first, time)
+  local index = 0
+  while index < #boundaries and boundaries[index + 1] <= time do index = index + 1 end
+  return string.char(first + index)
+end
+
+-- Of the hash at hand: whether it has fields without an expiry, and when the last of the others expires.
+local lasting, longest = false, -1
+
+-- Fields that go by themselves are hashed apart: what is left of the hash is the same before and after.
 local function add_fields(key, flat)
-  local times
+  local times, expiry
   if fields_expire and #flat > 0 then
     local names = {}
     for i = 1, #flat, 2 do names[#names + 1] = flat[i] end
     times = call('HPEXPIRETIME', key, 'FIELDS', #names, unpack(names))
   end
   for i = 1, #flat, 2 do
-    local time = times and integer(times[(i + 1) / 2]) or '-1'
-    if time ~= '-2' then add(frame(flat[i]) .. frame(flat[i + 1]) .. frame(time)) end
+    local time = times and times[(i + 1) / 2] or -1
+    if time == -1 then
+      lasting = true
+      add(frame(flat[i]) .. frame(flat[i + 1]) .. '2:-1')
+    elseif time >= 0 then
+      expiry = expiry or call('PEXPIRETIME', key)
+      local text = frame(db) .. frame(key) .. 'f' .. frame(integer(time)) .. frame(flat[i]) .. frame(flat[i + 1])
+      records[#records + 1] = sha1(text)
+      records[#records + 1] = letter_of(97, expiry >= 0 and expiry < time and expiry or time)
+      if time > longest then longest = time end
+      estimate = estimate + #text * BYTE + ELEMENT
+    end
   end
   return #flat / 2
 end
@@ -173,10 +199,6 @@ local WHOLE = {
   end,
 }
 
-local boundaries = {}
-for word in string.gmatch(ARGV[5], '%S+') do boundaries[#boundaries + 1] = tonumber(word) end
-local records, left_over, large, opaque = {}, {}, {}, 0
-
 -- Adds the elements of a key; false when it is large.
 local function add_value(key, kind)
   if kind == 'string' then
@@ -205,18 +227,15 @@ local function take(key)
   local expiry = call('PEXPIRETIME', key)
   if expiry == -2 then return end
   local time = integer(expiry)
+  lasting, longest = false, -1
   if not add_value(key, kind) then
     large[#large + 1] = {key, kind, time}
     return
   end
-  local letter = '-'
-  if expiry >= 0 then
-    local index = 0
-    while index < #boundaries and boundaries[index + 1] <= expiry do index = index + 1 end
-    letter = string.char(65 + index)
-  end
+  local ends = expiry
+  if longest >= 0 and not lasting and (ends < 0 or longest < ends) then ends = longest end
   records[#records + 1] = sha1(frame(db) .. frame(key) .. frame(kind) .. frame(time) .. total())
-  records[#records + 1] = letter
+  records[#records + 1] = ends >= 0 and letter_of(65, ends) or '-'
   estimate = estimate + KEY
 end
 
@@ -266,7 +285,7 @@ local PART = {
 
 if mode == 'part' then
   local following, found = PART[ARGV[6]](ARGV[7], ARGV[8], tonumber(ARGV[9]))
-  return {following, total(), found, used()}
+  return {following, total(), found, table.concat(records), lasting and 1 or 0, integer(longest), used()}
 end
 
 local cursor = '0'

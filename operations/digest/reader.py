@@ -6,12 +6,23 @@ The server itself ends a call after `CALL_MS`, so that its clients hardly wait. 
 import hashlib
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from operations.connect import Refused
-from operations.digest.definition import RECORD_LENGTH, Digest, Part, frame, key_hash, letter_of, sum_records
+from operations.digest.definition import (
+    HEX_DIGITS,
+    RECORD_LENGTH,
+    Digest,
+    Part,
+    end_of,
+    frame,
+    key_hash,
+    keys_in,
+    letter_of,
+    sum_records,
+)
 from operations.errors import Undetermined
 from operations.parse import info_fields
 
@@ -53,6 +64,18 @@ class Counters:
         """How much changed; at least 1 when the server was restarted or its counter of changes was reset by a save."""
         gone = max(0, later.gone - self.gone)
         return gone + (later.dirty - self.dirty if self.run == later.run else max(1, later.dirty))
+
+
+@dataclass
+class _Body:
+    """What was read of a large key: the sum over its elements, and their number. Of a hash also the fields that expire by
+    themselves, as parts, when the last of them does, and whether there are others."""
+
+    total: int = 0
+    found: int = 0
+    fields: dict[str, Part] = field(default_factory=dict)
+    lasting: bool = False
+    longest_ms: int = -1
 
 
 class Reader:
@@ -133,7 +156,7 @@ class Reader:
             parts: dict[str, Part] = {}
             opaque = self._scan(parts)
             after = self._ask("DBSIZE")
-            if sum(part.keys for part in parts.values()) <= max(before, after):
+            if keys_in(parts) <= max(before, after):
                 break
         else:
             raise Undetermined(f"database {number} gave keys twice in {TRIES} readings; try again when less is deleted")
@@ -150,7 +173,8 @@ class Reader:
                 sum_records(records.decode(), parts)
                 for key, kind, expiry in large:
                     self._add_large(key, kind, int(float(expiry)), parts)
-                self._watch(len(records) // RECORD_LENGTH + len(large))
+                letters = records[HEX_DIGITS::RECORD_LENGTH].decode()
+                self._watch(sum(not letter.islower() for letter in letters) + len(large))
                 if not left_over:
                     break
                 _, records, left_over, large, odd = self._run("keys", *left_over)
@@ -166,33 +190,38 @@ class Reader:
                 break
         else:
             raise Undetermined(f"key {key!r} changed during each of {TRIES} readings; try again when it is not written to")
-        letter = letter_of(expiry_ms, self._boundaries_ms)
-        parts[letter] = parts.get(letter, Part()) + Part(1, key_hash(self._database, key, kind, expiry_ms, body))
+        own = letter_of(end_of(expiry_ms, body.lasting, body.longest_ms), self._boundaries_ms)
+        value = Part(1, key_hash(self._database, key, kind, expiry_ms, body.total))
+        for letter, part in [(own, value), *body.fields.items()]:
+            parts[letter] = parts.get(letter, Part()) + part
 
-    def _body(self, key: bytes, kind: bytes) -> int | None:
-        """The sum over the elements of a large key, or None when their number is not the key's length."""
+    def _body(self, key: bytes, kind: bytes) -> _Body | None:
+        """What a large key holds, or None when the number of its elements is not the key's length."""
         name = kind.decode()
         if name == "string":
-            return self._sum(key, name, b"0", CHUNKS_PER_CALL)[0]
+            return self._read_parts(key, name, b"0", CHUNKS_PER_CALL)
         length = self._ask(LENGTHS[name], key)
         size = self._ask("MEMORY", "USAGE", key, "SAMPLES", 20) or 0
         count = max(1, min(MOST_ELEMENTS, LARGE_PART_BYTES * max(1, length) // max(1, size)))
-        total, found = self._sum(key, name, b"0" if name != "stream" else b"", count)
+        body = self._read_parts(key, name, b"0" if name != "stream" else b"", count)
         if name == "stream":
-            total += self._sum(key, "state", b"", 1)[0]
+            body.total += self._read_parts(key, "state", b"", 1).total
             for group in self._ask("XINFO", "GROUPS", key):
-                total += self._sum(key, "pending", b"", 100, group[1])[0]
-        return total if found == self._ask(LENGTHS[name], key) else None
+                body.total += self._read_parts(key, "pending", b"", 100, group[1]).total
+        return body if body.found == self._ask(LENGTHS[name], key) else None
 
-    def _sum(self, key: bytes, kind: str, position: bytes, count: int, *more: bytes) -> tuple[int, int]:
-        total = found = 0
+    def _read_parts(self, key: bytes, kind: str, position: bytes, count: int, *more: bytes) -> _Body:
+        body = _Body()
         while True:
-            position, part, number = self._run("part", kind, key, position, count, *more)
+            position, part, number, fields, lasting, longest = self._run("part", kind, key, position, count, *more)
             self._watch(0)
-            total += int(part, 16)
-            found += number
+            body.total += int(part, 16)
+            body.found += number
+            sum_records(fields.decode(), body.fields)
+            body.lasting = body.lasting or bool(lasting)
+            body.longest_ms = max(body.longest_ms, int(longest))
             if not position:
-                return total, found
+                return body
 
 
 LENGTHS = {"list": "LLEN", "set": "SCARD", "zset": "ZCARD", "hash": "HLEN", "stream": "XLEN"}

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +178,45 @@ def test_fields_that_expire_are_covered(one: Scratch) -> None:
     when = NOW_MS + 5 * HOUR_MS
     to.execute_command("HPEXPIREAT", "hash", when, "FIELDS", 1, "b")
     assert digest(one).all.total == reference({b"hash": (Hash({b"a": b"1", b"b": b"2"}, {b"b": when}), -1)})
+
+
+def test_a_hash_is_the_same_before_and_after_fields_of_it_have_expired(one: Scratch) -> None:
+    to = client(one)
+    if not to.execute_command("COMMAND LIST", "FILTERBY", "PATTERN", "hpexpireat"):
+        pytest.skip("this engine has no expiry of fields")
+    many = {b"field %d" % number: b"x" * 10 for number in range(2000)}
+    hashes: dict[bytes, tuple[Value, int]] = {
+        b"small": (Hash({b"a": b"1", b"b": b"2", b"c": b"3"}), -1), b"large": (Hash(many), -1),
+        b"short": (Hash({b"a": b"1"}), -1),
+        b"key": (Hash({b"a": b"1", b"b": b"2"}), NOW_MS + 5 * HOUR_MS),
+    }  # fmt: skip
+    write(to, hashes)
+    soon, late = NOW_MS + 20 * HOUR_MS, NOW_MS + 50 * HOUR_MS
+    expiring = {
+        b"small": {b"a": soon, b"b": late},
+        b"large": dict.fromkeys(list(many)[:700], soon),
+        b"short": {b"a": soon},
+        b"key": {b"a": soon},
+    }
+    for key, times in expiring.items():
+        for name, when in times.items():
+            to.execute_command("HPEXPIREAT", key, when, "FIELDS", 1, name)
+    before = digest(one)
+    with_times: dict[bytes, tuple[Value, int]] = {
+        key: (Hash(value.fields, expiring[key]), expiry) for key, (value, expiry) in hashes.items() if isinstance(value, Hash)
+    }
+    assert (before.all.total, before.all.keys, before.expiring) == (reference(with_times), 4, 2)
+    for key, times in expiring.items():
+        to.hdel(key, *(name for name, when in times.items() if when == soon))
+    to.delete("key")
+    after = replace(digest(one), ended_ms=soon)
+    comparison = compare(before, after)
+    assert comparison.equal and (comparison.compared, comparison.left_out) == (2, 2), comparison
+    to.hset("large", next(reversed(many)), b"y")
+    assert not compare(before, replace(digest(one), ended_ms=soon)).equal
+    to.hset("large", next(reversed(many)), b"x" * 10)
+    to.execute_command("HPEXPIREAT", "small", late + 1, "FIELDS", 1, "b")
+    assert "fields of hashes" in compare(before, replace(digest(one), ended_ms=soon)).differences[0]
 
 
 def test_other_databases_and_functions_are_covered(one: Scratch) -> None:

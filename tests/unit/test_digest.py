@@ -14,6 +14,7 @@ from operations.digest.definition import (
     Part,
     boundaries_from,
     compare,
+    end_of,
     frame,
     letter_of,
     of_data,
@@ -132,6 +133,32 @@ def test_keys_that_may_have_expired_meanwhile_are_left_out() -> None:
     assert comparison.equal
     assert (comparison.compared, comparison.left_out) == (2, 2)
     assert not compare(before, replace(digest(never=1), ended_ms=BOUNDARIES[1])).equal
+
+
+def test_fields_that_may_have_expired_meanwhile_are_left_out_and_the_hashes_that_had_them_are_compared() -> None:
+    before = digest(never=1, B=3, b=2, d=5)
+    later = replace(digest(never=1, d=5), ended_ms=BOUNDARIES[1])
+    comparison = compare(before, later)
+    assert comparison.equal and (before.all.keys, comparison.compared, comparison.left_out) == (2, 1, 1)
+    assert "fields of hashes" in compare(before, replace(digest(never=1), ended_ms=BOUNDARIES[1])).differences[0]
+
+
+@pytest.mark.parametrize(
+    ("expiry_ms", "lasting", "longest_ms", "ends_ms"),
+    [
+        (-1, True, -1, -1),
+        (7, False, -1, 7),
+        (-1, True, 5, -1),
+        (-1, False, 5, 5),
+        (3, False, 5, 3),
+        (7, False, 5, 5),
+        (7, True, 5, 7),
+    ],
+)
+def test_a_hash_goes_with_its_last_field_or_by_its_own_expiry(
+    expiry_ms: int, lasting: bool, longest_ms: int, ends_ms: int
+) -> None:
+    assert end_of(expiry_ms, lasting, longest_ms) == ends_ms
 
 
 def test_a_digest_taken_under_writes_proves_no_difference() -> None:
