@@ -98,8 +98,8 @@ def _restore(
 
     def stop() -> None:
         done.fetched_seconds = time.monotonic() - began
-        if not replace:  # the stack was open while the files came, and what it has acknowledged since nobody gave up
-            _refuse_data(access, containers, observe(access), matched, replace)
+        if not replace:
+            _refuse_later_data(access, containers, matched)
         report({"event": "phase", "text": "exchanging the files of the stopped nodes"})
         containers.kill(access.inventory.sentinels)
         containers.kill(data)
@@ -171,6 +171,15 @@ def _refuse_data(access: Access, containers: Containers, seen: Observation, matc
             f"stack {access.inventory.stack} holds {keys:,} keys, which a restore would replace; restore into another stack "
             "(--to), or say --replace to give them up"
         )
+
+
+def _refuse_later_data(access: Access, containers: Containers, matched: Fit) -> None:
+    """The stack was open while the files came. Raises CheckFailed for what it has acknowledged since, which nobody gave up; not
+    HoldsData, for it was empty when that was asked."""
+    try:
+        _refuse_data(access, containers, observe(access), matched, replace=False)
+    except HoldsData as error:
+        raise CheckFailed(f"{error}. They were written while the files came; nothing was replaced") from None
 
 
 def _writer(place: Place, access: Access) -> Place:
