@@ -100,22 +100,28 @@ def run_visible(command: Sequence[str]) -> int:
     process alone, is passed on as an interruption. In neither case is the command killed half-way.
     """
     sys.stdout.flush()
-    interrupted = False
-    with subprocess.Popen(command, cwd=ROOT) as child:
+    child: subprocess.Popen[bytes] | None = None
+    interrupted = early = False
 
-        def note(number: int, _frame: FrameType | None) -> None:
-            nonlocal interrupted
-            interrupted = True
-            if number == signal.SIGTERM:
+    def note(number: int, _frame: FrameType | None) -> None:
+        nonlocal interrupted, early
+        interrupted = True
+        if child is None:
+            early = True
+        elif number == signal.SIGTERM:
+            child.send_signal(signal.SIGINT)
+
+    # Before the command starts, or it would go on alone when this process is ended at once. Handlers, not SIG_IGN, which the
+    # command would inherit.
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with subprocess.Popen(command, cwd=ROOT) as child:
+            if early:
                 child.send_signal(signal.SIGINT)
-
-        # Handlers, not SIG_IGN, which a command started later would inherit.
-        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
             code = child.wait()
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
     # Pulumi ends an interrupted update like a failed one.
     return -signal.SIGINT if interrupted and code != 0 else code
 

@@ -1,9 +1,11 @@
 """Pulumi's complaints become sentences with a way out, its exit codes become ours."""
 
+import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -80,3 +82,15 @@ def test_a_terminated_script_lets_its_child_end_in_order(tmp_path: Path) -> None
         script.terminate()
         assert script.wait(10) == 0
     assert done.exists()
+
+
+def test_a_script_that_is_terminated_while_it_starts_its_child_leaves_none_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = subprocess.Popen
+
+    def terminated(command: list[str], **how: Any) -> "subprocess.Popen[bytes]":
+        made = start(command, **how)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return made
+
+    monkeypatch.setattr(subprocess, "Popen", terminated)
+    assert run_visible(["sleep", "60"]) == -signal.SIGINT
