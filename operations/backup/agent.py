@@ -22,7 +22,7 @@ from operations.backup.job import do_create
 from operations.backup.locks import present
 from operations.backup.schedule import is_due, next_after, served_until
 from operations.backup.session import AGENT_STATE, Home, Session
-from operations.errors import Busy, ToolkitError
+from operations.errors import Busy, CheckFailed, ToolkitError
 
 FOLDER = Path("/config/backup")
 REQUEST = "request.json"
@@ -72,10 +72,20 @@ def step(session: Session, now: datetime, not_before: datetime, backup: Callable
 
 
 def _backup(session: Session) -> None:
+    """Make a backup, read it back, prune. One that is damaged is noted, which turns `status` red: others made at once would share
+    what is damaged, and none is taken away then."""
     made = do_create(session)
     _log({"event": "created", "id": made["id"]})
-    chores.verify(session, LATEST)
-    gone = [one["id"] for one in chores.prune(session, dry_run=False) if not one["keep"]]
+    try:
+        chores.verify(session, LATEST)
+    except CheckFailed as error:
+        _log({"event": "damaged", "reason": str(error)})
+        return
+    try:
+        gone = [one["id"] for one in chores.prune(session, dry_run=False) if not one["keep"]]
+    except Busy as error:  # somebody reads the repository; the next backup prunes
+        _log({"event": "not pruned", "reason": str(error)})
+        return
     _log({"event": "pruned", "ids": gone})
 
 

@@ -1,5 +1,6 @@
 """Backups in trouble: another password, a full or silent repository, two at once, a newer engine: refused with the reason."""
 
+import contextlib
 import os
 import sys
 from collections.abc import Iterator
@@ -87,23 +88,34 @@ def test_a_full_repository_is_named_and_no_backup_is_listed(
         for number in range(40):
             client.set(f"noise:{number}", os.urandom(1 << 19))
         before = client.dbsize()
-        stack.script("backup", "create").failed(69).says("is full")
-        assert client.dbsize() == before
-        assert used_bytes(stack) > 1e6, "else there is nothing to give back"
-        stack.script("backup", "prune").ok()
-        assert used_bytes(stack) < 1e6
-        for number in range(40):
-            client.delete(f"noise:{number}")
-        client.close()
-        stack.script("backup", "create").ok()
+        with kept_mounted(repository_volume(stack.name)) as holder:
+            stack.script("backup", "create").failed(69).says("is full")
+            assert client.dbsize() == before
+            assert used_bytes(holder) > 1e6, "else there is nothing to give back"
+            stack.script("backup", "prune").ok()
+            assert used_bytes(holder) < 1e6
+            for number in range(40):
+                client.delete(f"noise:{number}")
+            client.close()
+            stack.script("backup", "create").ok()
 
 
-def used_bytes(stack: Stack) -> int:
-    """What the files of the repository take."""
-    volumes = {repository_volume(stack.name): {"bind": LOCAL, "mode": "ro"}}
-    told: bytes = engine().containers.run(
-        IMAGE, ["-sb", LOCAL], entrypoint="du", user="0:0", network_mode="none", remove=True, volumes=volumes
+@contextlib.contextmanager
+def kept_mounted(volume: str) -> Iterator[Container]:
+    """Memory for a volume loses what it holds when nobody has it mounted."""
+    volumes = {volume: {"bind": LOCAL, "mode": "ro"}}
+    holder: Container = engine().containers.run(
+        IMAGE, ["600"], entrypoint="sleep", init=True, detach=True, network_mode="none", volumes=volumes
     )
+    try:
+        yield holder
+    finally:
+        holder.remove(force=True)
+
+
+def used_bytes(holder: Container) -> int:
+    """What the files of the repository take."""
+    told: Any = holder.exec_run(["du", "-sb", LOCAL], user="0:0").output
     return int(told.split()[0])
 
 

@@ -7,13 +7,14 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from operations.backup import agent, chores
 from operations.backup.agent import RETRY, step
 from operations.backup.health import judge
 from operations.backup.launch import Place
 from operations.backup.schedule import is_due, next_after, rehearsal_due, served_until
 from operations.backup.session import AGENT_STATE, Home, Session
 from operations.backup.settings import BackupSettings
-from operations.errors import Unreachable, UsageError
+from operations.errors import Busy, CheckFailed, ToolkitError, Unreachable, UsageError
 from scripts import backup as backup_script
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -55,6 +56,38 @@ def test_the_agent_makes_a_backup_when_it_is_due_and_not_twice(tmp_path: Path) -
     step(one, NOON + timedelta(hours=16, seconds=5), early, made.append)
     assert made == [one]
     assert one.home.read(AGENT_STATE)["next"].startswith("2026-07-02T03:00:00")
+
+
+@pytest.mark.parametrize(
+    ("verified", "pruned", "asked"),
+    [
+        (None, None, ["create", "verify", "prune"]),
+        (CheckFailed("a bit has flipped"), None, ["create", "verify"]),
+        (None, Busy("somebody reads"), ["create", "verify", "prune"]),
+    ],
+)
+def test_a_backup_that_was_made_is_not_made_again_at_once_because_it_is_damaged_or_nothing_can_be_pruned(
+    verified: ToolkitError | None, pruned: ToolkitError | None, asked: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+
+    def doing(name: str, value: object, error: ToolkitError | None = None) -> object:
+        def do(*_: object, **__: object) -> object:
+            done.append(name)
+            if error:
+                raise error
+            return value
+
+        return do
+
+    monkeypatch.setattr(agent, "do_create", doing("create", {"id": "20260701"}))
+    monkeypatch.setattr(chores, "verify", doing("verify", {}, verified))
+    monkeypatch.setattr(chores, "prune", doing("prune", [], pruned))
+    one, due = session(tmp_path), NOON + timedelta(hours=16)
+    step(one, NOON, NOON, agent._backup)
+    for later in (due, due + RETRY, due + 2 * RETRY):
+        step(one, later, NOON, agent._backup)
+    assert done == asked
 
 
 def test_a_failed_backup_is_tried_again_after_a_while(tmp_path: Path) -> None:
