@@ -59,10 +59,11 @@ def restore_users(access: Access, fleet: Fleet, report: Report) -> list[str]:
             link = fleet.links[name]
             link.ensure_ours()
             link.ask("ACL", "LOAD")
+            link.close()  # Redis 7.0 closes it too
+            link.ensure_ours()
             link.ask("CLIENT", "KILL", "USER", DEFAULT)
             lines.append(f"users of {name} are as declared again: {', '.join(sorted(problems))}")
             report(lines[-1])
-            link.close()
     if errors:
         raise errors[0]
     return lines
