@@ -12,12 +12,14 @@ from docker.models.containers import Container
 from operations.backup.launch import IMAGE, home_volume, repository_volume
 from operations.backup.session import HOME, LOCAL
 from operations.clients import application_client
+from operations.errors import ExitCode
 from operations.inventory import Access
 from tests.live.contents import contents
 from tests.live.harness import LABEL, Stack, engine, run, throw_away_stack
 from tests.live.ledger import fill, lost
 from tests.live.rest import rest_server, unused_place
 from tests.live.test_backup import listed
+from tests.live.test_backup_interrupted import begin
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.live, pytest.mark.full]
@@ -64,6 +66,20 @@ def test_two_jobs_do_not_change_a_repository_at_the_same_time(stack: Stack) -> N
     finally:
         holder.remove(force=True)
     stack.script("backup", "create").ok()
+
+
+def test_two_restores_at_once_into_one_stack_leave_what_was_backed_up(stack: Stack, access: Access) -> None:
+    before = contents(access)
+    stack.script("backup", "create").ok()
+    fill(access, "later", 10)
+    both = [begin(stack, "restore", "--replace") for _ in range(2)]
+    told = [process.communicate(timeout=180)[0].decode() for process in both]
+    codes = [process.returncode for process in both]
+    print(codes)
+    assert ExitCode.OK in codes and set(codes) <= {ExitCode.OK, ExitCode.BUSY}, told
+    assert all("another restore of stack" in said for code, said in zip(codes, told, strict=True) if code)
+    assert contents(access) == before
+    stack.wait_healthy(access, 60)
 
 
 def held(stack: Stack) -> Container:
