@@ -48,9 +48,11 @@ def report(
     if verified := last_verified(complete):
         kept[verified.id].append("last verified")
     newest = complete[-1].id if complete else None
+    failed = [entry.id for entry in known if entry.state == "failed" and (newest is None or entry.id > newest)]
     worthless = {entry.id for entry in known if entry.is_restorable} & set(damaged)
     return [
-        _judged_damaged(entry, verified) if entry.id in worthless else _judged(entry, kept[entry.id], newest) for entry in known
+        _judged_damaged(entry, verified) if entry.id in worthless else _judged(entry, kept[entry.id], failed[-1:])
+        for entry in known
     ]
 
 
@@ -60,10 +62,10 @@ def last_verified(complete: Iterable[Entry]) -> Entry | None:
     return max(proven, key=lambda entry: entry.id, default=None)
 
 
-def _judged(entry: Entry, reasons: Sequence[str], newest: str | None) -> Judged:
+def _judged(entry: Entry, reasons: Sequence[str], failed: Sequence[str]) -> Judged:
     if entry.is_restorable:
         return Judged(entry, bool(reasons), tuple(reasons) or ("no rule keeps it",))
-    if entry.state == "failed" and (newest is None or entry.id > newest):
+    if entry.id in failed:
         return Judged(entry, True, ("the latest attempt: no complete backup since",))
     return Judged(entry, False, (entry.state,))
 

@@ -130,6 +130,11 @@ def test_a_backup_made_after_the_clock_went_back_is_the_newest() -> None:
     assert [(one.entry, one.keep) for one in judged] == [(before, False), (after, True)]
 
 
+def test_of_attempts_that_all_failed_the_last_is_kept() -> None:
+    attempts = [entry(NOW - timedelta(minutes=5 * number), "failed") for number in range(4)]
+    assert [one.keep for one in report(attempts, Retention(), ZONE, NOW)] == [False, False, False, True]
+
+
 def test_a_failed_attempt_is_shown_until_a_complete_backup_follows() -> None:
     failed, later = entry(NOW - timedelta(hours=2), "failed"), entry(NOW - timedelta(hours=1))
     assert report([failed], Retention(), ZONE, NOW)[0].keep
