@@ -16,6 +16,7 @@ from drills.checkers.window import MAIN, ShardWindow
 from drills.examine import BUDGETED, STALLED, Repetition
 from drills.objectives import Outcome
 from drills.statistics import summarise
+from drills.uses.base import badness
 from operations.errors import ExitCode, InvalidInput
 
 SCHEMA_VERSION = 1
@@ -306,11 +307,11 @@ def summary_of(result: Result, repetitions: Sequence[RepetitionEntry], problems:
 
 def worst_uses(journal: "Journal") -> list[tuple[UseEntry, int]]:
     """Every workload as it was in its worst repetition, with the number of that one."""
-    order = {Verdict.FALSE: 0, Verdict.UNKNOWN: 1, Verdict.TRUE: 2}
     found: dict[str, tuple[UseEntry, int]] = {}
     for rep in journal.repetitions:
         for use in rep.uses:
-            if use.name not in found or order[use.verdict] < order[found[use.name][0].verdict]:
+            before = found.get(use.name)
+            if before is None or badness(use.verdict, use.figures) > badness(before[0].verdict, before[0].figures):
                 found[use.name] = (use, rep.number)
     return list(found.values())
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from drills.uses.base import badness, harm
 from drills.uses.catalogue import USES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -27,12 +28,6 @@ UNBROKEN = {
     ("leaderboard-total", "cluster"): _NO_SLOT,
 }  # fmt: skip
 """Why a careless version is not broken by any drill of a topology, or not even played, by version and topology."""
-HARMS = ("lost", "missed", "denied", "overlaps", "came_back")
-"""Figures of uses that say what users would notice; the worse of two runs that both hold has more of them."""
-STRAINS = (
-    "most_in_fault", "delivered_twice", "oldest_seconds", "latest_seconds", "latest_in_fault_seconds", "silence_seconds",
-)  # fmt: skip
-"""Figures that a fault makes larger and nobody loses anything by; of two runs that harm alike the worse has more of them."""
 
 
 @dataclass(frozen=True)
@@ -69,16 +64,11 @@ class Fate(NamedTuple):
 def worst(runs: Sequence[Mapping[str, Any]], use: str) -> Fate:
     """How a use fared in the run in which it fared worst, by its verdict, then by what was lost, then by what was late or too
     much; unknown where it was never played."""
-    order = {"false": 0, "unknown": 1, "true": 2}
     found = [(run, told) for run in runs for told in run["workloads"] if told["name"] == use]
     if not found:
         return Fate("unknown", "", "not measured", False)
-
-    def sum_of(names: Sequence[str], told: Mapping[str, Any]) -> float:
-        return float(sum(told["figures"].get(name, 0) for name in names))
-
-    run, told = min(found, key=lambda one: (order[one[1]["verdict"]], -sum_of(HARMS, one[1]), -sum_of(STRAINS, one[1])))
-    return Fate(str(told["verdict"]), str(run["drill"]), str(told["sentence"]), sum_of(HARMS, told) > 0)
+    run, told = max(found, key=lambda one: badness(one[1]["verdict"], one[1]["figures"]))
+    return Fate(str(told["verdict"]), str(run["drill"]), str(told["sentence"]), harm(told["figures"]) > 0)
 
 
 def small(title: str) -> str:

@@ -87,6 +87,26 @@ class Use:
     unfit: Callable[[Inventory], str | None] = lambda _inventory: None
 
 
+HARMS = ("lost", "missed", "denied", "overlaps", "came_back")
+"""Figures of uses that say what users would notice."""
+STRAINS = (
+    "most_in_fault", "delivered_twice", "oldest_seconds", "latest_seconds", "latest_in_fault_seconds", "silence_seconds",
+)  # fmt: skip
+"""Figures that a fault makes larger and nobody loses anything by."""
+
+
+def harm(figures: Mapping[str, Any]) -> float:
+    """How much users would notice."""
+    return float(sum(figures.get(name, 0) for name in HARMS))
+
+
+def badness(verdict: str, figures: Mapping[str, Any]) -> tuple[int, float, float]:
+    """How ill a use fared, to compare it with itself in other runs: by its verdict, then by what users lost, then by what was
+    late or too much."""
+    rank = {Verdict.TRUE: 0, Verdict.UNKNOWN: 1, Verdict.FALSE: 2}[Verdict(verdict)]
+    return rank, harm(figures), float(sum(figures.get(name, 0) for name in STRAINS))
+
+
 Judge = Callable[[str, str, Facts], Finding]
 """A judgement under a name and a title: a use and its careless twin are judged alike."""
 

@@ -398,3 +398,17 @@ def test_a_loss_that_is_allowed_is_not_drawn_as_a_broken_promise(verdict: Verdic
     repetition: Any = SimpleNamespace(uses=[use], drawing={}, number=1)
     drawn = charts.use_lines(repetition)
     assert there in drawn and not_there not in drawn
+
+
+def test_of_repetitions_that_all_hold_the_one_is_told_in_which_most_was_lost() -> None:
+    def repetition(number: int, verdict: Verdict, **figures: float) -> Any:
+        use = SimpleNamespace(name="queue", verdict=verdict, figures=figures)
+        return SimpleNamespace(number=number, uses=[use])
+
+    calm, lossy, busy = (
+        repetition(1, Verdict.TRUE, lost=0), repetition(2, Verdict.TRUE, lost=3), repetition(3, Verdict.TRUE, delivered_twice=9),
+    )  # fmt: skip
+    doubtful, broken = repetition(4, Verdict.UNKNOWN), repetition(5, Verdict.FALSE)
+    for repetitions, worst in (((calm, lossy, busy), 2), ((calm, busy), 3), ((lossy, doubtful), 4), ((doubtful, broken), 5)):
+        journal: Any = SimpleNamespace(repetitions=repetitions)
+        assert [number for _, number in journals.worst_uses(journal)] == [worst]
