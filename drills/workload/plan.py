@@ -67,9 +67,8 @@ def confirmations(mode: Mode, acks: int | None, replicas: int) -> int:
     if mode == "wait" and not acks:
         raise UsageError(f"--mode wait with --acks 0 waits for nobody; use --acks 1 to {replicas}, or leave it out for all")
     if acks > replicas:
-        raise UsageError(
-            f"--acks is {acks} but each shard has {replicas} replicas: nothing would be acknowledged; use {replicas}"
-        )
+        has = f"{replicas} replica{'s' * (replicas != 1)}"
+        raise UsageError(f"--acks is {acks} but each shard has {has}, so that nothing would be acknowledged; use {replicas}")
     return acks
 
 
