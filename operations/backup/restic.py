@@ -37,6 +37,9 @@ DAMAGE = ("ciphertext verification failed", "does not match", "hash does not mat
           "has errors", "is damaged and must be repaired")  # fmt: skip
 
 
+AWAY = ("connection refused", "connection reset", "broken pipe", "i/o timeout", "no such host", "no route to host",
+        "network is unreachable", "deadline exceeded")  # fmt: skip
+"""A server that goes away cuts answers short too, which proves nothing about what it has."""
 _CHATTER = ("repository ", "created new cache", "using temporary", "The repository contains damaged", "These damaged files",
             "Damaged pack files", "restic repair", "Fatal: repository contains errors")  # fmt: skip
 """What restic says beside the reason; its advice to repair is for people who know what they give up."""
@@ -221,7 +224,8 @@ class Repository:
                 else "some room, or prune: scripts/backup.py prune"
             )
             return Unreachable(f"the repository at {self.place} is full; free {cure}")
-        if doing in ("check", "dump") and any(mark in said for mark in DAMAGE):
+        is_away = any(mark in said.lower() for mark in AWAY)
+        if doing in ("check", "dump") and not is_away and any(mark in said for mark in DAMAGE):
             return CheckFailed(f"the repository at {self.place} is damaged: {said}")
         return Unreachable(f"restic {doing} failed on the repository at {self.place}: {said}")
 

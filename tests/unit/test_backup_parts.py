@@ -252,6 +252,8 @@ def test_times_of_restic_are_read_with_nanoseconds_and_zones() -> None:
         (1, "Load(<data/0123>) returned error: ciphertext verification failed", "dump", CheckFailed),
         (1, '{"message_type":"error","error":{"message":"pack 0123 contains errors"}}', "check", CheckFailed),
         (1, "dial tcp: connection refused", "snapshots", Unreachable),
+        (1, "Load(<data/01>) failed: unexpected EOF", "dump", CheckFailed),
+        (1, "Load(<data/01>) returned error, retrying: unexpected EOF\ndial tcp: connection refused", "dump", Unreachable),
     ],
 )
 def test_a_failure_of_restic_becomes_a_sentence_and_a_code(code: int, words: str, doing: str, kind: type[ToolkitError]) -> None:
