@@ -98,7 +98,7 @@ def parameter_drift(node: NodeEntry, live: Mapping[str, str], inventory: Invento
     for name in differing(expected, live):
         yield Drift(node.name, name, shown(name, expected[name]), shown(name, live[name]))
     for name in differing(announced, live):
-        yield Drift(node.name, name, announced[name], shown(name, live[name]), f"docker restart {node.container}")
+        yield Drift(node.name, name, announced[name], shown(name, live[name]))
 
 
 def _sentinel_drift(node: NodeEntry, observation: Observation, inventory: Inventory) -> Iterator[Drift]:

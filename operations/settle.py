@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from operations.append_only import switch_append_only
 from operations.connect import Fleet, Link, Refused
-from operations.drift import login_parameters, users_of
+from operations.drift import announced_parameters, login_parameters, users_of
 from operations.errors import CheckFailed, ToolkitError, Unreachable
 from operations.inventory import Access, Inventory
 from operations.observe import Observation
@@ -69,11 +69,11 @@ def restore_users(access: Access, fleet: Fleet, report: Report) -> list[str]:
     return lines
 
 
-def restore_logins(access: Access, fleet: Fleet, report: Report) -> None:
-    """Let data nodes follow as the declared user again; a server that cannot be asked is left as it is."""
+def restore_own(access: Access, fleet: Fleet, report: Report) -> None:
+    """Let data nodes follow as the declared user and announce their own address again; those that cannot be asked are left."""
 
     def restore(link: Link) -> list[str]:
-        declared = login_parameters(access, link.node)
+        declared = login_parameters(access, link.node) | announced_parameters(access.inventory, link.node)
         changed = list(differing(declared, live_values(link, declared)))
         if changed:
             link.ensure_ours()
@@ -87,13 +87,13 @@ def restore_logins(access: Access, fleet: Fleet, report: Report) -> None:
 
 
 def let_in(access: Access, fleet: Fleet, report: Report) -> None:
-    """Restore users and logins before the shape is looked at: without them no replica follows and no sentinel watches.
+    """Restore users, logins and addresses before the shape is looked at: without them nobody follows, watches or is found.
 
     Servers that cannot be asked are left to the shape, which waits for them.
     """
     with contextlib.suppress(Unreachable, Refused):
         restore_users(access, fleet, report)
-    restore_logins(access, fleet, report)
+    restore_own(access, fleet, report)
 
 
 def memory_problem(observation: Observation, inventory: Inventory) -> str | None:

@@ -8,7 +8,7 @@ from operations import settle
 from operations.connect import Refused
 from operations.errors import NotOurs, ToolkitError, Unreachable
 from operations.inventory import Access, Credentials
-from operations.settle import let_in, restore_logins, restore_users
+from operations.settle import let_in, restore_own, restore_users
 from tests.unit.fleets import FakeFleet
 from tests.unit.states import inventory_of
 
@@ -51,10 +51,18 @@ def test_a_replica_gets_the_password_back_with_which_it_follows_and_nobody_sees_
     for name, password in (("node-1", "s3cret"), ("node-2", "wrong"), ("node-3", "s3cret")):
         fleet.links[name].config = {"masteruser": "replication", "masterauth": password}
     told: list[str] = []
-    restore_logins(ACCESS, fleet.as_fleet, told.append)
+    restore_own(ACCESS, fleet.as_fleet, told.append)
     assert told == ["masterauth of node-2 as declared again"]
     assert fleet.links["node-2"].sent == [("CONFIG", "SET", "masterauth", "s3cret")]
     assert not fleet.links["node-1"].sent + fleet.links["node-3"].sent
+
+
+def test_a_node_that_announces_another_address_announces_its_own_again(fleet: Changed) -> None:
+    own = {node.name: node.address for node in INVENTORY.data_nodes}
+    for name, link in fleet.links.items():
+        link.config = {"replica-announce-ip": "10.1.2.3" if name == "node-3" else own[name], "replica-announce-port": "6379"}
+    restore_own(ACCESS, fleet.as_fleet, print)
+    assert [link.sent for link in fleet.links.values()] == [[], [], [("CONFIG", "SET", "replica-announce-ip", own["node-3"])]]
 
 
 def test_at_the_end_a_server_that_cannot_be_asked_is_an_error_after_the_others_were_restored(fleet: Changed) -> None:
