@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from operations.change import Change, Departure, decide_departure, departure, is_apart, widened, without_slots
 from operations.connect import IDENTITY_PARAMETER, Fleet, Link, Refused, identity
-from operations.converge import ConvergeResult, converge, reach_shape
+from operations.converge import ConvergeResult, converge, default_seconds, reach_shape, refuse_strangers
 from operations.errors import CheckFailed, ToolkitError, Unreachable
 from operations.inventory import Access, Inventory, NodeEntry
 from operations.observe import PLACEHOLDER, Observation, look
@@ -46,6 +46,8 @@ def reshape(access: Access, change: Change, report: Report = print) -> ConvergeR
     if not change:
         return converge(access, report)
     target = access.inventory
+    if change.sentinels and not change.accept_loss:
+        _await_staying(access)
     with Fleet(access, change.leaving) as leavers:
         seen = look(leavers, widened(target, change.leaving))
         _dismiss(leavers, change.sentinels, report)
@@ -73,6 +75,28 @@ def reshape(access: Access, change: Change, report: Report = print) -> ConvergeR
 
 
 # Sentinels
+
+
+def _await_staying(access: Access) -> None:
+    """Sentinels go on watching until all data nodes that stay answer: without these the change comes to nothing.
+
+    Raises Unreachable after the time that a stack has for reaching its shape.
+    """
+    inventory = access.inventory
+    deadline = time.monotonic() + default_seconds(inventory)
+    with Fleet(access, inventory.data_nodes) as fleet:
+        while True:
+            seen = look(fleet, inventory)
+            refuse_strangers(seen)
+            silent = [node for node in seen.nodes if not node.reachable]
+            if not silent:
+                return
+            if time.monotonic() > deadline:
+                raise Unreachable(
+                    f"stack {inventory.stack} keeps its sentinels, which go on watching, because {silent[0].problem}; bring "
+                    f"{', '.join(node.name for node in silent)} back first (`make up STACK={inventory.stack}`)"
+                )
+            time.sleep(POLL_SECONDS)
 
 
 def _dismiss(fleet: Fleet, sentinels: Collection[NodeEntry], report: Report) -> None:
