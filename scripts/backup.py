@@ -208,7 +208,8 @@ def check_command(
     as_json: JsonOption = False,
 ) -> ExitCode:
     """Ask the named questions about the backups of a stack; 10 when one is not answered well."""
-    found = run_job(place_of(named(stack or context.obj)), "check", read_data=read_data)
+    with progress_on(make_console(stderr=True)) as report:
+        found = run_job(place_of(named(stack or context.obj)), "check", report, read_data=read_data)
     if as_json:
         print_json(found)
     for one in () if as_json else found:
@@ -225,7 +226,8 @@ def prune_command(
     as_json: JsonOption = False,
 ) -> None:
     """Remove the backups that the retention does not keep; the same report with and without --dry-run."""
-    judged = run_job(place_of(named(stack or context.obj)), "prune", dry_run=dry_run)
+    with progress_on(make_console(stderr=True)) as report:
+        judged = run_job(place_of(named(stack or context.obj)), "prune", report, dry_run=dry_run)
     if as_json:
         print_json(judged)
         return
@@ -338,6 +340,8 @@ def progress_on(console: Console) -> Iterator[Report]:
                 console.print(f"{event['reason']}; the backup is made again, from whoever is there", markup=False)
             elif kind in ("not swept", "not unlocked"):
                 console.print(f"{kind}: {event['reason']}", markup=False)
+            elif kind == "unlocked":
+                console.print(f"took away {counted(event['locks'], 'lock')} of a job that was killed", markup=False)
             elif kind == "swept":
                 console.print(f"removed {event['snapshots']} snapshots of runs that were cut off", markup=False)
 

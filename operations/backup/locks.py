@@ -53,6 +53,7 @@ def release(session: Session) -> None:
     home, repository = session.home, session.repository
     gone = ended(home)
     left = repository.locks() if repository.may_be_locked() else {}
+    there = len(left)
     for name, host in sorted(left.items()):
         if host in gone or host == socket.gethostname():
             try:
@@ -62,6 +63,8 @@ def release(session: Session) -> None:
                 continue
             if is_gone:
                 del left[name]
+    if len(left) < there:
+        session.report({"event": "unlocked", "locks": there - len(left)})
     if left:
         repository.unlock()
     for host in gone - set(left.values()):

@@ -47,6 +47,16 @@ class RestServer:
             container.unpause()
 
     @contextmanager
+    def slow(self) -> Iterator[None]:
+        """It has a twenty-fifth of a processor, also when it is started anew."""
+        container = engine().containers.get(self.name)
+        container.update(cpu_period=100_000, cpu_quota=4_000)
+        try:
+            yield
+        finally:
+            container.update(cpu_period=100_000, cpu_quota=-1)
+
+    @contextmanager
     def down(self) -> Iterator[None]:
         """Nobody listens; what is stored is there again afterwards."""
         container = engine().containers.get(self.name)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import redis
 
+from operations.backup.fetch import STAGE
 from operations.clients import application_client
 from operations.connect import Fleet, node_client
 from operations.errors import ExitCode, ToolkitError
@@ -33,6 +34,8 @@ SENTINEL: dict[str, Any] = {
 }  # fmt: skip
 STANDALONE: dict[str, Any] = {"topology": "standalone", **SMALL}
 KEYS = 3000
+LARGE_VALUES = 60
+"""Of 1 MB: what a slow server needs seconds for."""
 SLOW_MICROSECONDS = 2000
 """For each key of a snapshot: a backup lasts long enough to be met by a fault, whatever the machine."""
 
@@ -261,3 +264,47 @@ class TestRepositoryGoesAway:
                 stack.script("backup", "verify", "latest").ok()
                 stack.script("restore", "--replace").ok()
                 assert lost(access, ledger) == []
+
+    def test_a_restore_goes_on_when_it_is_back_and_one_that_was_given_up_leaves_no_half_file(
+        self, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    ) -> None:
+        with rest_server() as server:
+            spec = {**STANDALONE, "memory": {"maxmemory": "192mb"}, "backup": {"repository": server.place}}
+            with throw_away_stack("back", spec, tmp_path_factory.mktemp("back"), request.config) as stack:
+                stack.up().ok()
+                server.tell(stack)
+                ledger = fill(stack.access(), "kept", 300)
+                client: Any = application_client(stack.access(), user="admin")
+                for number in range(LARGE_VALUES):
+                    client.set(f"large:{number}", os.urandom(1 << 20))
+                keys = client.dbsize()
+                client.close()
+                made(stack, "--no-digest")
+                with server.slow():
+                    process = fetching(stack)
+                    os.kill(process.pid, signal.SIGINT)
+                    assert process.wait(60) == ExitCode.INTERRUPTED
+                    assert staged_bytes(stack) == 0
+                    stack.wait_healthy(stack.access(), 30)
+                    process = fetching(stack)
+                    with server.down():
+                        print(f"{staged_bytes(stack)} bytes had come")
+                        assert process.poll() is None
+                said = process.communicate(timeout=240)[0].decode()
+                assert process.returncode == ExitCode.OK, said
+                client = application_client(stack.access(), user="admin")
+                assert (client.dbsize(), lost(stack.access(), ledger)) == (keys, [])
+                client.close()
+
+
+def fetching(stack: Stack) -> "subprocess.Popen[bytes]":
+    """A restore that has begun to fetch a file."""
+    process = begin(stack, "restore", "--replace")
+    wait_until("a file under way", lambda: "" if staged_bytes(stack) > 4 << 20 else "not yet", 120, poll_seconds=0.05)
+    return process
+
+
+def staged_bytes(stack: Stack) -> int:
+    """How much of a file has come that a restore writes beside the old ones of the first node."""
+    told: Any = stack.container("node-1").exec_run(["sh", "-c", f"du -sb /data/{STAGE} 2>/dev/null || echo 0"]).output
+    return int(told.split()[0])

@@ -12,6 +12,7 @@ from operations.backup.create import SAMPLE_BYTES
 from operations.backup.launch import IMAGE, JOB_OCTETS, home_volume, repository_volume
 from operations.backup.session import HOME, LOCAL
 from operations.clients import application_client
+from operations.errors import ExitCode
 from tests.live.harness import Stack, engine, throw_away_stack
 from tests.live.ledger import fill, lost
 from tests.live.rest import USER, RestServer, rest_server
@@ -101,14 +102,22 @@ def test_a_prune_killed_at_any_instant_lets_the_next_backup_through(
     for _ in range(2):
         made(stack, "--no-digest")
     whole = stack.script("backup", "prune").ok().seconds
-    for share in instants:
+    for number, share in enumerate(instants):
         made(stack, "--no-digest")
         process = begin(stack, "backup", "prune")
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(share * whole)
-        kill_job(stack)
+        if number % 2:
+            process.kill()  # the script; its job notices that nobody listens any more
+            wait_until("the end of the jobs", lambda: " ".join(jobs(stack)), 60)
+        else:
+            kill_job(stack)
         process.communicate(timeout=60)
-        print(f"killed after {share * whole:.2f} of {whole:.2f} s, left {len(locks(stack, server))} locks")
-        made(stack, "--no-digest")
+        left = len(locks(stack, server))
+        print(f"{'script' if number % 2 else 'job'} killed after {share * whole:.2f} of {whole:.2f} s, left {left} locks")
+        told = stack.script("backup", ("create", "prune", "check")[number % 3])
+        assert told.code in (ExitCode.OK, ExitCode.MISSED), told.told()  # a check asks for more than this
+        assert ("of a job that was killed" in told.text) == bool(left), told.told()
+        assert locks(stack, server) == []
         stack.script("backup", "verify").ok()
     assert lost(access, ledger) == []

@@ -89,11 +89,15 @@ def held(home: Home, host: str) -> "subprocess.Popen[str]":
 def test_the_lock_of_a_job_that_was_killed_is_taken_away_and_its_host_forgotten(
     session: Session, home: Home, found: Locks
 ) -> None:
+    told: list[object] = []
+    session.report = told.append
     killed(home, "dead")
     found.add("a", "dead")
     assert ended(home) == {"dead"}
     release(session)
     assert (found.names, found.unlocked, ended(home)) == ([], 0, set())
+    release(session)
+    assert told == [{"event": "unlocked", "locks": 1}]
 
 
 def test_locks_of_jobs_that_live_and_of_anybody_else_stay_and_restic_is_asked_about_them(
