@@ -60,7 +60,8 @@ class Opened:
 
 @dataclass(frozen=True)
 class Live:
-    """One look at the cluster. `owners` maps slot to primary; `doubled` are slots that two primaries claim."""
+    """One look at the cluster. `owners` maps slot to primary; `doubled` are slots that two primaries claim; `followed` tells whom
+    nodes followed when they were last seen as replicas, for who looks more than once."""
 
     inventory: Inventory
     observation: Observation
@@ -69,6 +70,7 @@ class Live:
     opened: tuple[Opened, ...]
     marks: tuple[tuple[str, int], ...] = field(default=())
     """Node and slot of every open mark, also of those that lead nowhere."""
+    followed: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def primaries(self) -> tuple[str, ...]:
@@ -90,7 +92,8 @@ class Live:
         return view.my_id
 
     def heir(self, name: str) -> str:
-        """The present primary in the place of `name`: itself, whom it follows now, or who took over from it.
+        """The present primary in the place of `name`: itself, whom it follows now, or who took over from it: who followed it, of
+        whatever shard that node was made, or where that is not known, its mate.
 
         Raises Unreachable when nobody has (yet).
         """
@@ -101,6 +104,9 @@ class Live:
             followed = self._view(primary)
             if followed is not None and followed.me.is_primary:
                 return primary
+        former = [primary for primary in self.primaries if self.followed.get(primary) == name]
+        if len(former) == 1 and view is None:
+            return former[0]
         shard = self.inventory.node(name).shard
         mates = [p for p in self.primaries if self.inventory.node(p).shard == shard and p != name]
         if len(mates) == 1 and view is None:
@@ -131,6 +137,10 @@ class Live:
         return tuple(
             n.name for n in self.inventory.data_nodes if (v := self._view(n.name)) is not None and v.me.primary_id == node_id
         )
+
+    def following(self) -> dict[str, str]:
+        """Whom each replica that answers follows, by name."""
+        return {replica: primary for primary in self.primaries for replica in self.replicas_of(primary)}
 
     def _view(self, name: str) -> ClusterView | None:
         return self.observation.of(name).cluster

@@ -107,10 +107,13 @@ class _Session:
         self.finished = False
         self.foreign: set[int] = set()
         self._raised: set[str] = set()
+        self._followed: dict[str, str] = {}
         self.taken = False
 
     def live(self) -> Live:
-        return read_live(self.fleet, self._access.inventory)
+        found = read_live(self.fleet, self._access.inventory)
+        self._followed |= found.following()
+        return replace(found, followed=dict(self._followed))
 
     def take(self, wait: bool) -> Found:
         """The lock; with `wait`, also that of a mover which may have died: as long as its lease can last."""

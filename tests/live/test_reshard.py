@@ -10,7 +10,7 @@ import pytest
 from redis.crc import key_slot
 
 from operations.clients import application_client
-from operations.connect import Fleet
+from operations.connect import Fleet, Link
 from operations.errors import CheckFailed, ToolkitError
 from operations.inventory import Access
 from operations.reshard.journal import KEY
@@ -158,6 +158,28 @@ def test_a_primary_that_dies_in_the_middle_of_a_move_only_delays_it(access: Acce
     stack.wait_healthy(access, 60)
     carry_out(access, propose(access), report=lambda _: None)
     stack.wait_healthy(access, 60)
+    assert_whole(access)
+    assert lost(access, ledger) == []
+    assert lost(access, load.ledger) == []
+
+
+@pytest.mark.full
+def test_a_target_whose_replica_was_made_for_another_shard_only_delays_it_when_it_dies(access: Access, stack: Stack) -> None:
+    """Where replicas follow is the cluster's own affair (`cluster-allow-replica-migration`)."""
+    ledger = fill(access, "exchanged", KEYS)
+    seen = look(access)
+    source, target, third = seen.primaries
+    for replica, primary in ((seen.replicas_of(target)[0], third), (seen.replicas_of(third)[0], target)):
+        assert Link(access, access.inventory.node(replica)).ask("CLUSTER", "REPLICATE", seen.node_id(primary)) == "OK"
+    stack.wait_healthy(access, 60)
+    with Load(access, "during-exchanged", writers=2) as load:
+        with Mover(access, {source: 0.1}) as mover:
+            load.wait_for(200)
+            stack.container(target).kill()
+        assert mover.error is None, mover.error
+    stack.container(target).start()
+    stack.wait_healthy(access, 60)
+    carry_out(access, propose(access), report=lambda _: None)
     assert_whole(access)
     assert lost(access, ledger) == []
     assert lost(access, load.ledger) == []

@@ -120,6 +120,26 @@ def test_the_heir_of_a_primary_is_whoever_took_over() -> None:
         seen(cluster).heir("node-1-1")
 
 
+def test_the_heir_is_a_node_of_another_shard_where_that_one_followed() -> None:
+    """Replicas move to other shards, by a server's own decision or by hand; the mate may be primary of something else then."""
+    cluster = formed()
+    first, second, third = (cluster.members[f"node-{shard}-1"] for shard in (1, 2, 3))
+    mate, stranger = cluster.members["node-1-2"], cluster.members["node-3-2"]
+    stranger.primary_id, mate.primary_id = first.node_id, third.node_id
+    refresh(cluster)
+    before = seen(cluster).following()
+    assert before == {"node-3-2": "node-1-1", "node-2-2": "node-2-1", "node-1-2": "node-3-1"}
+    stranger.slots, stranger.primary_id = first.slots, None
+    mate.slots, mate.primary_id = third.slots, None
+    first.up = third.up = False
+    refresh(cluster)
+    live = replace(seen(cluster), followed=before)
+    assert (live.heir("node-1-1"), live.heir("node-3-1")) == ("node-3-2", "node-1-2")
+    second.up = False
+    with pytest.raises(Unreachable, match="in the place of node-2-1"):
+        replace(seen(cluster), followed=before).heir("node-2-1")
+
+
 def test_weights_are_given_by_node_or_by_shard_and_are_1_otherwise() -> None:
     live = seen(formed())
     assert weights_for(live, {"3": 0.0, "node-1-2": 2.0}) == {"node-1-1": 2.0, "node-2-1": 1.0, "node-3-1": 0.0}
