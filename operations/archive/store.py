@@ -5,19 +5,22 @@ the agent of a stack writes here.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from operations.archive.segments import Catalogue, Piece, Segment
+from operations.archive.segments import Catalogue, Piece, Segment, holding
 from operations.backup.restic import PIPE_BYTES, NoRepository, Repository, Snapshot
-from operations.errors import CheckFailed
+from operations.errors import CheckFailed, ToolkitError
+
+Report = Callable[[str], None]
 
 SEGMENT_FILE, BASE_FILE = "segment", "base"
 ANSWER_SECONDS = 60.0
 STORE_SECONDS, STORE_BYTES_PER_SECOND = 30.0, 1e6
 """Within which an entry has to be stored. restic itself tries for a quarter of an hour to reach a server that is down."""
+FETCH_TRIES = 3
 NO_REPACK = ("prune", "--max-repack-size", "0")
 """Only removes what nothing refers to any more; a segment has files of its own, so nothing has to be written anew."""
 
@@ -102,6 +105,21 @@ class Store:
     def prune(self) -> None:
         """Give room back; nobody else may store anything meanwhile."""
         self._repository.run(*NO_REPACK, seconds=10 * ANSWER_SECONDS)
+
+    def fetch_moment(self, wanted: Mapping[str, int], bases: Collection[str], folder: Path, report: Report) -> None:
+        """As `fetch`, of the segments that are there; anew when the agent merged what was just being read and took it away."""
+        for tries_left in reversed(range(FETCH_TRIES)):
+            segments = holding(wanted, self.load(), self.segments)
+            report(f"reading {len(segments)} segments and the bases out of the repository")
+            try:
+                self.fetch(segments, wanted, bases, folder)
+            except ToolkitError:
+                self.load()
+                if not tries_left or {one.entry for one in segments} <= {one.entry for one in self.segments}:
+                    raise
+                report("what was just being read has been merged with others: beginning anew")
+            else:
+                return
 
     def fetch(self, segments: Iterable[Segment], wanted: Mapping[str, int], bases: Iterable[str], folder: Path) -> None:
         """Write files as they were: of `wanted` the first so many bytes, bases whole. Raises CheckFailed for one with a hole."""

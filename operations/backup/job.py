@@ -18,7 +18,6 @@ from typing import Any
 
 from operations.archive.agent import archive_repository
 from operations.archive.job import ARCHIVE, OWNER
-from operations.archive.segments import holding
 from operations.archive.store import Store
 from operations.backup import chores
 from operations.backup.catalogue import Entry, find
@@ -199,9 +198,7 @@ def do_moment(session: Session) -> None:
     session.require_password()
     store = Store(archive_repository(session), session.stack)
     wanted = {str(name): int(size) for name, size in session.told["wanted"].items()}
-    segments = holding(wanted, store.load(), store.segments)
-    session.report({"event": "phase", "text": f"reading {len(segments)} segments and the bases out of the repository"})
-    store.fetch(segments, wanted, session.told["bases"], ARCHIVE)
+    store.fetch_moment(wanted, session.told["bases"], ARCHIVE, lambda text: session.report({"event": "phase", "text": text}))
     for path in (ARCHIVE, *ARCHIVE.rglob("*")):
         os.chown(path, OWNER, OWNER)
         path.chmod(0o700 if path.is_dir() else 0o600)

@@ -133,7 +133,7 @@ class Place:
         names = wanted(plan)
         target = self.folder / f"elsewhere-{time.monotonic_ns()}"
         bases = [f"{node.folder}/{node.base.name}" for node in plan.nodes]
-        store.fetch(holding(names, catalogue, store.segments), names, bases, target)
+        store.fetch_moment(names, bases, target, lambda _: None)
         return {path.name: path.read_bytes() for path in target.rglob("*") if path.is_file()}
 
 
@@ -151,6 +151,33 @@ def test_what_was_stored_is_read_without_the_volume(place: Place) -> None:
     shutil.rmtree(place.folder / "archive")
     found = place.fetched(second)
     assert found == {"appendonly.aof.1.incr.aof": written, "appendonly.aof.1.base.rdb": base}
+
+
+@pytest.mark.parametrize("is_merged", [True, False])
+def test_what_is_merged_while_it_is_read_is_read_anew_and_what_cannot_be_read_is_told(
+    is_merged: bool, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.write(b"one")
+    second = place.write(b"two")
+    place.write(b"three")
+    whole, read, reads = place.fetched(second), place.memory.read, list[str]()
+
+    def disturbed(entry: str, name: str) -> Iterator[bytes]:
+        reads.append(entry)
+        if len(reads) == 3:  # after the catalogue for the plan, and that for the files
+            if is_merged:
+                found, stored, data = place.memory.entries.pop(entry)
+                place.memory.keep(stored, {**found.tags, "merged": "1"}, data)
+            raise Unreachable(f"snapshot {entry} cannot be read")
+        return read(entry, name)
+
+    monkeypatch.setattr(place.memory, "read", disturbed)
+    if is_merged:
+        assert place.fetched(second) == whole
+    else:
+        with pytest.raises(Unreachable, match="cannot be read"):
+            place.fetched(second)
+        assert len(reads) == 4, "it looked what is there, and did not begin anew"
 
 
 def test_nothing_is_restorable_before_a_base_is_stored(place: Place) -> None:
